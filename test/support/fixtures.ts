@@ -47,7 +47,6 @@ export const VIDEO: readonly Fixture[] = [
   fixture('video.m4a', 'video/mp4', 1),
 ]
 
-export const fixturePath = (name: string): string =>
-  fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
+export const fixturePath = (name: string): string => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
 
 export const fixtureBytes = (name: string): Buffer => readFileSync(fixturePath(name))

@@ -1,0 +1,83 @@
+/**
+ * What happens to uploads and recordings that an operator wants to count: each event is one function, and its counter
+ * and its log line are one thing.
+ */
+import type { Log } from './log.ts'
+
+const ZERO = {
+  uploadCreated: 0,
+  uploadFinished: 0,
+  uploadTerminated: 0,
+  uploadExpired: 0,
+  finishFailed: 0,
+  lockTakenOver: 0,
+  recordingDeleted: 0,
+  recordingFileMissing: 0,
+}
+
+/** How often each event happened since the start. */
+export type Counters = Readonly<Record<keyof typeof ZERO, number>>
+
+type Level = 'debug' | 'info' | 'warn' | 'error'
+
+interface UploadFields {
+  uploadId: string
+  leadId: string
+}
+
+export type Events = ReturnType<typeof createEvents>
+
+export function createEvents(log: Log) {
+  const counters = { ...ZERO }
+
+  const event =
+    <Fields extends object>(name: keyof Counters, level: Level, message: string) =>
+    (fields: Fields): void => {
+      counters[name]++
+      log[level]({ event: name, ...(fields as object) }, message)
+    }
+
+  return {
+    counters: counters as Counters,
+
+    /** `length` is null while it is deferred. */
+    uploadCreated: event<UploadFields & { callerId: string; door: string; length: number | null }>(
+      'uploadCreated',
+      'info',
+      'an upload was created',
+    ),
+    uploadFinished: event<UploadFields & { callLogId: string; recordingId: string; size: number }>(
+      'uploadFinished',
+      'info',
+      'an upload became a recording',
+    ),
+    uploadTerminated: event<UploadFields & { callerId: string }>(
+      'uploadTerminated',
+      'info',
+      'an upload was ended by its client',
+    ),
+    uploadExpired: event<UploadFields & { offset: number }>('uploadExpired', 'info', 'an upload expired'),
+    /** The bytes are kept, and whoever comes next tries again. */
+    finishFailed: event<UploadFields & { err: unknown }>(
+      'finishFailed',
+      'error',
+      'an upload could not be finished yet',
+    ),
+    lockTakenOver: event<{ uploadId: string }>(
+      'lockTakenOver',
+      'info',
+      'an upload was taken over from a dead connection',
+    ),
+    recordingDeleted: event<{ recordingId: string; leadId: string; callerId: string }>(
+      'recordingDeleted',
+      'info',
+      'a recording was deleted',
+    ),
+    /** The alarm: bytes that were promised are gone. `path` is relative to the recordings directory. */
+    recordingFileMissing: event<{ recordingId: string; leadId: string; path: string }>(
+      'recordingFileMissing',
+      'error',
+      'ALARM: the file of a recording is missing',
+    ),
+  }
+}
