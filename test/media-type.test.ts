@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { inspectMedia, isServedExtension, mediaTypeOfExtension, type ReadBytes } from '../src/playback/media-type.ts'
+import { AUDIO, fixtureBytes, VIDEO } from './support/fixtures.ts'
+
+/** Reads from memory as from a file, and counts what is asked for. */
+function reader(bytes: Uint8Array) {
+  const asked = { reads: 0, bytes: 0, largest: 0 }
+  const read: ReadBytes = async (position, length) => {
+    asked.reads++
+    asked.bytes += length
+    asked.largest = Math.max(asked.largest, length)
+    return bytes.subarray(position, position + length)
+  }
+  return { read, asked }
+}
+
+const inspect = (bytes: Uint8Array, filename: string) => inspectMedia(reader(bytes).read, bytes.length, filename)
+
+/** Frames of `fixture` again and again: a longer recording of the same kind. */
+const repeated = (fixture: string, times: number, headBytes = 0) => {
+  const bytes = fixtureBytes(fixture)
+  return Buffer.concat([
+    bytes.subarray(0, headBytes),
+    ...Array.from({ length: times }, () => bytes.subarray(headBytes)),
+  ])
+}
+
+describe('extensions', () => {
+  test.for([
+    ['call.AAC', 'audio/aac'],
+    ['a.b.mp3', 'audio/mpeg'],
+    ['x.m4a', 'audio/mp4'],
+    ['x.wav', 'audio/wav'],
+    ['x.ogg', 'audio/ogg'],
+    ['x.opus', 'audio/ogg'],
+    ['x.amr', 'audio/amr'],
+    ['x.3gp', 'audio/3gpp'],
+    ['x.webm', 'audio/webm'],
+    ['x.flac', 'audio/flac'],
+    ['.wav', 'audio/wav'],
+    ['wav', undefined],
+    ['x.wav.exe', undefined],
+    ['x.', undefined],
+    ['x.constructor', undefined],
+    ['', undefined],
+  ] as const)('%s stands for %s', ([name, type]) => {
+    expect(mediaTypeOfExtension(name)).toBe(type)
+    expect(isServedExtension(name)).toBe(type !== undefined)
+  })
+})
+
+describe('by the bytes', () => {
+  test.for([...AUDIO, ...VIDEO])('$name is $contentType', async ({ name, contentType, durationSeconds }) => {
+    const found = await inspect(fixtureBytes(name), 'misnamed.wav')
+    expect(found).toMatchObject({ contentType, mediaCheck: 'ok' })
+    if (durationSeconds === null) expect(found.durationSeconds).toBeNull()
+    else expect(found.durationSeconds).toBeCloseTo(durationSeconds, 0.9)
+  })
+
+  test.for([
+    ['nothing', Buffer.alloc(0)],
+    ['one byte', Buffer.from([0xff])],
+    ['silence without a header', Buffer.alloc(100_000)],
+    ['a page', Buffer.from('<!doctype html><script>alert(1)</script>')],
+    ['a picture', Buffer.from('89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489', 'hex')],
+    ['what begins like AAC and is not', Buffer.from([0xff, 0xf1, 0x50, 0x80, 0x02, 0x1f, 0xfc, ...randomBytes(50)])],
+    ['what begins like MP3 and is not', Buffer.concat([Buffer.from([0xff, 0xfb, 0x90, 0x64]), Buffer.alloc(9000)])],
+    ['an M4A whose index never came', fixtureBytes('tone.m4a').subarray(0, 9000)],
+  ] as const)('%s goes by its extension, unrecognised', async ([what, bytes]) => {
+    expect(await inspect(bytes, 'call.m4a'), what).toEqual({
+      contentType: 'audio/mp4',
+      durationSeconds: null,
+      mediaCheck: 'unrecognised',
+    })
+  })
+
+  test('an ID3 tag larger than the sniffed head is still an MP3 with its duration', async () => {
+    const size = 200_000
+    const tag = Buffer.alloc(10 + size)
+    tag.write('ID3\x03\0\0', 'latin1')
+    for (let i = 0; i < 4; i++) tag[6 + i] = (size >> (7 * (3 - i))) & 127
+    const found = await inspect(Buffer.concat([tag, fixtureBytes('tone.mp3')]), 'call.mp3')
+    expect(found).toMatchObject({ contentType: 'audio/mpeg', mediaCheck: 'ok' })
+    expect(found.durationSeconds).toBeCloseTo(2.45, 0.9)
+  })
+})
+
+describe('duration', () => {
+  test.for([
+    ['tone.aac', 0, 400],
+    ['tone.mp3', 0, 400],
+    ['tone.amr', 6, 2000],
+  ] as const)('of a long %s is told by its frames', async ([name, head, times]) => {
+    const once = AUDIO.find((f) => f.name === name)?.durationSeconds ?? 0
+    const bytes = repeated(name, times, head)
+    const { read, asked } = reader(bytes)
+    const found = await inspectMedia(read, bytes.length, name)
+    expect((found.durationSeconds ?? 0) / times).toBeCloseTo(once, 1)
+    expect(asked.largest).toBeLessThanOrEqual(256 * 1024)
+  })
+
+  test('of a gigabyte of AAC is estimated without reading it all', async () => {
+    const bytes = repeated('tone.aac', 5000) // 73 MiB
+    const { read, asked } = reader(bytes)
+    const found = await inspectMedia(read, bytes.length, 'long.aac')
+    expect((found.durationSeconds ?? 0) / 5000).toBeCloseTo(2.41, 1)
+    expect(asked.bytes).toBeLessThan(70 * 1024 * 1024)
+  })
+})
+
+describe('hostile files', () => {
+  test('random bytes cost one read of the head', async () => {
+    const { read, asked } = reader(Buffer.concat([Buffer.from('not audio'), randomBytes(1024 * 1024)]))
+    expect(await inspectMedia(read, 1024 * 1024, 'call.wav')).toMatchObject({ mediaCheck: 'unrecognised' })
+    expect(asked).toEqual({ reads: 1, bytes: 4100, largest: 4100 })
+  })
+
+  test('boxes that claim to be huge are not read into memory', async () => {
+    const bytes = Buffer.from(fixtureBytes('tone-faststart.m4a'))
+    const moov = bytes.indexOf('stsz')
+    bytes.writeUInt32BE(0x7fffffff, moov - 4)
+    bytes.writeUInt32BE(0x1fffffff, moov + 12)
+    const { read, asked } = reader(bytes)
+    await expect(inspectMedia(read, 1024 ** 3, 'call.m4a')).resolves.toMatchObject({ contentType: 'audio/mp4' })
+    expect(asked.largest).toBeLessThanOrEqual(8 * 1024 * 1024)
+  })
+
+  test('no content makes it throw, read without end or ask for large pieces', async () => {
+    const heads = [...AUDIO, ...VIDEO].map(({ name }) => fixtureBytes(name))
+    const damaged = fc
+      .record({
+        head: fc.constantFrom(...heads),
+        keep: fc.integer({ min: 4, max: 20_000 }),
+        damage: fc.array(fc.tuple(fc.integer({ min: 4, max: 20_000 }), fc.integer({ min: 0, max: 255 })), {
+          maxLength: 40,
+        }),
+        tail: fc.uint8Array({ maxLength: 300 }),
+      })
+      .map(({ head, keep, damage, tail }) => {
+        const bytes = Buffer.concat([head.subarray(0, keep), tail])
+        for (const [at, value] of damage) if (at < bytes.length) bytes[at] = value
+        return bytes
+      })
+    await fc.assert(
+      fc.asyncProperty(damaged, fc.boolean(), async (bytes, sizeLies) => {
+        const { read, asked } = reader(bytes)
+        const found = await inspectMedia(read, sizeLies ? 1024 ** 3 : bytes.length, 'call.3gp')
+        expect(found.contentType).toMatch(/^(audio|video)\//)
+        if (found.durationSeconds !== null) expect(found.durationSeconds).toBeGreaterThan(0)
+        expect(asked.largest).toBeLessThanOrEqual(8 * 1024 * 1024)
+        expect(asked.bytes).toBeLessThanOrEqual(66 * 1024 * 1024)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('a read error of ours is not taken for bad media', async () => {
+    for (const name of ['tone.wav', 'tone.aac', 'tone.m4a', 'tone.mp3']) {
+      const bytes = fixtureBytes(name)
+      let reads = 0
+      const read: ReadBytes = async (position, length) => {
+        if (++reads > 1) throw Object.assign(new Error('disk'), { code: 'EIO' })
+        return bytes.subarray(position, position + length)
+      }
+      await expect(inspectMedia(read, bytes.length, name), name).rejects.toMatchObject({ code: 'EIO' })
+    }
+  })
+})
