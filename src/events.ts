@@ -9,6 +9,7 @@ const ZERO = {
   uploadFinished: 0,
   uploadTerminated: 0,
   uploadExpired: 0,
+  uploadBytesMissing: 0,
   finishFailed: 0,
   lockTakenOver: 0,
   recordingDeleted: 0,
@@ -57,6 +58,12 @@ export function createEvents(log: Log) {
       'an upload was ended by its client',
     ),
     uploadExpired: event<UploadFields & { offset: number }>('uploadExpired', 'info', 'an upload expired'),
+    /** The alarm: bytes that were acknowledged are gone. */
+    uploadBytesMissing: event<UploadFields & { offset: number }>(
+      'uploadBytesMissing',
+      'error',
+      'ALARM: the bytes of an upload are missing',
+    ),
     /** The bytes are kept, and whoever comes next tries again. */
     finishFailed: event<UploadFields & { err: unknown }>(
       'finishFailed',

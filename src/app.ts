@@ -1,0 +1,75 @@
+/**
+ * The routes, in order, and the error handler last.
+ */
+import cors from 'cors'
+import express, { type Express } from 'express'
+import { healthRoutes } from './health.ts'
+import { leadRoutes } from './leads.ts'
+import { notFound, problems } from './problem.ts'
+import { recordingRoutes } from './recordings/recordings.ts'
+import { requestLog } from './request-log.ts'
+import type { Service } from './service.ts'
+import { tusRoutes } from './uploads/tus.ts'
+
+/** What a page on another origin may read of an answer; browsers hide all else. */
+const EXPOSED_HEADERS = [
+  'Location',
+  'Tus-Resumable',
+  'Tus-Version',
+  'Tus-Extension',
+  'Tus-Max-Size',
+  'Tus-Checksum-Algorithm',
+  'Upload-Offset',
+  'Upload-Length',
+  'Upload-Defer-Length',
+  'Upload-Metadata',
+  'Upload-Expires',
+  'Upload-Concat',
+  'Recording-Id',
+  'Content-Location',
+  'Retry-After',
+  'ETag',
+  'Accept-Ranges',
+  'Content-Range',
+  'Content-Length',
+  'Content-Disposition',
+  'Repr-Digest',
+  'WWW-Authenticate',
+  'X-Request-Id',
+]
+
+export function createApp(service: Service): Express {
+  const { config, log, db, auth, library, clock, events, ingest } = service
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag')
+  app.set('trust proxy', config.trustProxy)
+  app.set('query parser', 'simple')
+
+  app.use(requestLog(log))
+  app.use((_req, res, next) => {
+    res.setHeader('X-Content-Type-Options', 'nosniff')
+    next()
+  })
+  app.use(
+    cors({
+      origin: config.cors === '*' ? '*' : [...config.cors],
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      exposedHeaders: EXPOSED_HEADERS,
+      maxAge: 86_400,
+      // OPTIONS of the tus door tells its capabilities too.
+      preflightContinue: true,
+    }),
+  )
+  app.use(healthRoutes({ db, library, isDraining: () => ingest.isDraining() }))
+  app.use('/api/leads/:leadId/uploads', tusRoutes(service))
+  app.options('/{*path}', (_req, res) => {
+    res.status(204).end()
+  })
+  app.use('/api', auth.required)
+  app.use('/api', leadRoutes({ db, auth, clock }))
+  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
+  app.use(notFound)
+  app.use(problems)
+  return app
+}

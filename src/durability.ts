@@ -1,0 +1,34 @@
+/**
+ * Making names durable: a file that was created, renamed or removed stays so only once its directory is synced.
+ *
+ * Whoever asks while a sync of the same directory runs shares the next one, so that many uploads pay for few syncs.
+ */
+import { open } from 'node:fs/promises'
+
+const waiting = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>()
+
+async function syncOnce(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Resolves when every change made in this directory before the call is on disk. */
+export function syncDirectory(directory: string): Promise<void> {
+  const start = () => {
+    const entry = { running: syncOnce(directory), next: undefined }
+    waiting.set(directory, entry)
+    entry.running
+      .catch(() => {})
+      .finally(() => waiting.get(directory) === entry && !entry.next && waiting.delete(directory))
+    return entry.running
+  }
+  const entry = waiting.get(directory)
+  if (!entry) return start()
+  // The running sync may have begun before the caller's change: only the next one surely covers it.
+  entry.next ??= entry.running.catch(() => {}).then(start)
+  return entry.next
+}

@@ -1,0 +1,110 @@
+/**
+ * Leads and call logs, as the CRM's back end writes them.
+ *
+ * The CRM owns this data; the service keeps what it needs to tell who may hear what.
+ */
+import { eq } from 'drizzle-orm'
+import { json, Router } from 'express'
+import { z } from 'zod'
+import { type Auth, callerOf } from './auth.ts'
+import type { Clock } from './clock.ts'
+import type { Database } from './db/database.ts'
+import { type CallLog, callLogs, type Lead, leads } from './db/schema.ts'
+import { ServiceError } from './errors.ts'
+import { ID_PATTERN, isId } from './ids.ts'
+import { checked } from './request.ts'
+
+export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
+
+export const leadBody = z.object({
+  telecaller_id: idSchema,
+  name: z.string().max(500).nullish(),
+})
+
+export const callLogBody = z.object({
+  /** RFC 3339. */
+  started_at: z.iso.datetime({ offset: true }).nullish(),
+  duration_seconds: z.number().min(0).nullish(),
+  direction: z.enum(['inbound', 'outbound']).nullish(),
+})
+
+const timestamp = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
+
+const leadJson = (lead: Lead) => ({
+  id: lead.id,
+  telecaller_id: lead.telecallerId,
+  name: lead.name,
+  created_at: timestamp(lead.createdAtMs),
+  updated_at: timestamp(lead.updatedAtMs),
+})
+
+const callLogJson = (callLog: CallLog) => ({
+  id: callLog.id,
+  lead_id: callLog.leadId,
+  started_at: timestamp(callLog.startedAtMs),
+  duration_seconds: callLog.durationSeconds,
+  direction: callLog.direction,
+  created_at: timestamp(callLog.createdAtMs),
+  updated_at: timestamp(callLog.updatedAtMs),
+})
+
+export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; clock: Clock }): Router {
+  const router = Router()
+  const body = json({ limit: '64kb' })
+
+  router.put('/leads/:leadId', body, async (req, res) => {
+    const caller = callerOf(res)
+    if (caller.role !== 'service') throw new ServiceError('forbidden', 'Only the CRM itself may write leads.')
+    const id = checked(idSchema, req.params.leadId, 'lead_id')
+    const { telecaller_id, name } = checked(leadBody, req.body)
+    const now = clock.now()
+    const values = { telecallerId: telecaller_id, name: name ?? null, updatedAtMs: now }
+    const known = await db.orm.select({ id: leads.id }).from(leads).where(eq(leads.id, id)).get()
+    await db.write(
+      db.orm
+        .insert(leads)
+        .values({ id, createdAtMs: now, ...values })
+        .onConflictDoUpdate({ target: leads.id, set: values }),
+    )
+    const lead = await db.orm.select().from(leads).where(eq(leads.id, id)).get()
+    res.status(known ? 200 : 201).json(lead && leadJson(lead))
+  })
+
+  router.put('/leads/:leadId/call-logs/:callLogId', body, async (req, res) => {
+    const id = checked(idSchema, req.params.callLogId, 'call_log_id')
+    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'write')
+    const { started_at, duration_seconds, direction } = checked(callLogBody, req.body)
+    const known = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
+    if (known && known.leadId !== lead.id) {
+      throw new ServiceError('conflict', 'This call log belongs to another lead.')
+    }
+    const now = clock.now()
+    const values = {
+      startedAtMs: started_at ? Date.parse(started_at) : null,
+      durationSeconds: duration_seconds ?? null,
+      direction: direction ?? null,
+      updatedAtMs: now,
+    }
+    await db.write(
+      db.orm
+        .insert(callLogs)
+        .values({ id, leadId: lead.id, createdAtMs: now, ...values })
+        .onConflictDoUpdate({ target: callLogs.id, set: values }),
+    )
+    const callLog = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
+    res.status(known ? 200 : 201).json(callLog && callLogJson(callLog))
+  })
+
+  return router
+}
+
+/** The call log, if it is a call with this lead. @throws ServiceError `call_log_not_found` otherwise */
+export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
+  const callLog = isId(callLogId)
+    ? await db.orm.select().from(callLogs).where(eq(callLogs.id, callLogId)).get()
+    : undefined
+  if (!callLog || callLog.leadId !== leadId) {
+    throw new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
+  }
+  return callLog
+}

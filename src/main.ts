@@ -1,0 +1,44 @@
+/**
+ * The server: environment → settings → service → listen; a signal → drain → close.
+ */
+
+import { systemClock } from './clock.ts'
+import { readConfig } from './config.ts'
+import { createLog } from './log.ts'
+import { startServer } from './server.ts'
+import { createService } from './service.ts'
+
+const config = (() => {
+  try {
+    return readConfig()
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`)
+    process.exit(1)
+  }
+})()
+const log = createLog(config)
+try {
+  const service = await createService(config, systemClock, log)
+  const running = await startServer(service)
+  service.sweep.start()
+  log.info({ url: running.url }, 'listening')
+
+  let stopping = false
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) process.exit(1)
+    stopping = true
+    log.info({ signal }, 'stopping')
+    service.ingest.drain()
+    const late = setTimeout(() => running.server.closeAllConnections(), config.shutdownGraceMs * 0.8)
+    await running.close()
+    clearTimeout(late)
+    await service.close()
+    log.info('stopped')
+    process.exit(0)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+} catch (error) {
+  log.fatal({ err: error }, 'the service could not start')
+  process.exitCode = 1
+}

@@ -1,0 +1,53 @@
+/**
+ * Errors as `application/problem+json` (RFC 9457), on every route but tus'.
+ *
+ * `error` repeats `detail` for the older clients, which read nothing else.
+ */
+
+import { STATUS_CODES } from 'node:http'
+import type { ErrorRequestHandler, RequestHandler } from 'express'
+import { asServiceError, ServiceError } from './errors.ts'
+
+/** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
+const isClientError = (error: unknown): error is Error & { status: number; type?: string } =>
+  error instanceof Error &&
+  typeof (error as { status?: unknown }).status === 'number' &&
+  (error as unknown as { status: number }).status < 500
+
+function fromLibrary(error: unknown): ServiceError {
+  if (!isClientError(error)) return asServiceError(error)
+  if (error.status === 413) return new ServiceError('too_large', 'The body is too long.', { cause: error })
+  if (error.status === 415)
+    return new ServiceError('unsupported_media_type', 'The body is encoded in a way that is not taken.', {
+      cause: error,
+    })
+  if (error instanceof URIError)
+    return new ServiceError('invalid_request', 'The address is not well formed.', { cause: error })
+  return new ServiceError('invalid_request', 'The request could not be read.', { cause: error })
+}
+
+export const notFound: RequestHandler = () => {
+  throw new ServiceError('route_not_found', 'There is nothing at this address.')
+}
+
+/** The last of all handlers. */
+export const problems: ErrorRequestHandler = (error, _req, res, _next) => {
+  const told = fromLibrary(error)
+  res.locals.error = told
+  if (res.headersSent) return res.destroy()
+  res
+    .status(told.status)
+    .set(told.headers)
+    .type('application/problem+json')
+    .send(
+      JSON.stringify({
+        type: 'about:blank',
+        title: STATUS_CODES[told.status] ?? 'Error',
+        status: told.status,
+        detail: told.message,
+        code: told.code,
+        error: told.message,
+        ...told.members,
+      }),
+    )
+}

@@ -1,0 +1,125 @@
+/**
+ * Recordings of a lead: listed newest first, told in detail, deleted.
+ */
+import { and, desc, eq, lt, or } from 'drizzle-orm'
+import { type Request, Router } from 'express'
+import { z } from 'zod'
+import { type Auth, callerOf } from '../auth.ts'
+import type { Config } from '../config.ts'
+import type { Database } from '../db/database.ts'
+import { type Recording, recordings } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { ID_PATTERN, isId } from '../ids.ts'
+import { addressOf, checked } from '../request.ts'
+import type { Library } from './library.ts'
+
+const DEFAULT_LIMIT = 50
+const MAX_LIMIT = 200
+
+export const recordingPath = (leadId: string, recordingId: string) => `/api/leads/${leadId}/recordings/${recordingId}`
+
+export const recordingJson = (recording: Recording, req: Request, publicUrl: URL | undefined) => ({
+  id: recording.id,
+  lead_id: recording.leadId,
+  call_log_id: recording.callLogId,
+  telecaller_id: recording.telecallerId,
+  filename: recording.filename,
+  path: recording.path,
+  content_type: recording.contentType,
+  size: recording.size,
+  sha256: recording.sha256,
+  duration_seconds: recording.durationSeconds,
+  media_check: recording.mediaCheck,
+  created_at: new Date(recording.createdAtMs).toISOString(),
+  url: addressOf(req, publicUrl, recordingPath(recording.leadId, recording.id)),
+})
+
+/** A cursor is the last recording seen: its time and its id. */
+const cursorOf = (recording: Recording) => Buffer.from(`${recording.createdAtMs} ${recording.id}`).toString('base64url')
+
+const cursorSchema = z.string().transform((text, context) => {
+  const [, ms, id] = /^(\d{1,16}) ([A-Za-z0-9_-]{1,64})$/.exec(Buffer.from(text, 'base64url').toString('latin1')) ?? []
+  if (ms === undefined || id === undefined) {
+    context.addIssue({ code: 'custom', message: 'it is not one that this list gave' })
+    return z.NEVER
+  }
+  return { createdAtMs: Number(ms), id }
+})
+
+export const listQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
+  cursor: cursorSchema.optional(),
+  call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
+})
+
+/** The recording, if it is one of this lead's. @throws ServiceError `recording_not_found` otherwise */
+export async function recordingOf(db: Database, leadId: string, recordingId: string): Promise<Recording> {
+  const recording = isId(recordingId)
+    ? await db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get()
+    : undefined
+  if (!recording || recording.leadId !== leadId) {
+    throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
+  }
+  return recording
+}
+
+interface Parts {
+  config: Config
+  db: Database
+  auth: Auth
+  library: Library
+  events: Events
+}
+
+export function recordingRoutes({ config, db, auth, library, events }: Parts): Router {
+  const router = Router({ mergeParams: true })
+
+  router.get<{ leadId: string }>('/', async (req, res) => {
+    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'use')
+    const { limit, cursor, call_log_id } = checked(listQuery, req.query)
+    const after =
+      cursor &&
+      or(
+        lt(recordings.createdAtMs, cursor.createdAtMs),
+        and(eq(recordings.createdAtMs, cursor.createdAtMs), lt(recordings.id, cursor.id)),
+      )
+    const rows = await db.orm
+      .select()
+      .from(recordings)
+      .where(
+        and(
+          eq(recordings.leadId, lead.id),
+          call_log_id === undefined ? undefined : eq(recordings.callLogId, call_log_id),
+          after,
+        ),
+      )
+      .orderBy(desc(recordings.createdAtMs), desc(recordings.id))
+      .limit(limit + 1)
+      .all()
+    const page = rows.slice(0, limit)
+    const last = page.at(-1)
+    res.json({
+      recordings: page.map((recording) => recordingJson(recording, req, config.publicUrl)),
+      next_cursor: rows.length > limit && last ? cursorOf(last) : null,
+    })
+  })
+
+  router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', async (req, res) => {
+    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'use')
+    res.json(recordingJson(await recordingOf(db, lead.id, req.params.recordingId), req, config.publicUrl))
+  })
+
+  router.delete<{ leadId: string; recordingId: string }>('/:recordingId', async (req, res) => {
+    const caller = callerOf(res)
+    const lead = await auth.leadFor(caller, req.params.leadId, 'use')
+    const recording = await recordingOf(db, lead.id, req.params.recordingId)
+    // The row first: bytes without a row are swept, a row without bytes would be an alarm.
+    await db.write(db.orm.delete(recordings).where(eq(recordings.id, recording.id)))
+    await library.remove(recording.path)
+    events.recordingDeleted({ recordingId: recording.id, leadId: lead.id, callerId: caller.id })
+    res.status(204).end()
+  })
+
+  return router
+}

@@ -1,0 +1,38 @@
+/**
+ * Reading a request: values checked by schema, and the addresses that answers name.
+ */
+import type { Request } from 'express'
+import type { z } from 'zod'
+import { ServiceError } from './errors.ts'
+
+/**
+ * The value as the schema gives it.
+ *
+ * @param name what to call the value in the sentence when the schema is of a single parameter
+ * @throws ServiceError `missing_parameter` or `invalid_parameter` (400), naming the first parameter at fault
+ */
+export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: string): z.output<S> {
+  if (name === undefined && (value === undefined || value === null || typeof value !== 'object')) {
+    throw new ServiceError('unsupported_media_type', 'The body must be a JSON object (Content-Type: application/json).')
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  const at = [name, ...(issue?.path ?? [])].filter((part) => part !== undefined).join('.') || 'body'
+  const given = issue?.path.reduce<unknown>(
+    (v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key as string],
+    value,
+  )
+  if (given === undefined && issue?.code === 'invalid_type') {
+    throw new ServiceError('missing_parameter', `The parameter ${at} is missing.`)
+  }
+  throw new ServiceError('invalid_parameter', `The parameter ${at} is not valid: ${issue?.message ?? 'unreadable'}.`)
+}
+
+/**
+ * A path of ours as an absolute address: under the public URL where one is configured, else as the client reached us.
+ */
+export function addressOf(req: Request, publicUrl: URL | undefined, path: string): string {
+  if (publicUrl) return publicUrl.href.replace(/\/$/, '') + path
+  return req.host ? `${req.protocol}://${req.host}${path}` : path
+}

@@ -1,0 +1,101 @@
+/**
+ * Everything the service needs, opened in order and closed in reverse. The server, the operator's commands and the tests
+ * all start here.
+ */
+
+import { mkdir } from 'node:fs/promises'
+import { inArray, sql } from 'drizzle-orm'
+import { type Auth, createAuth } from './auth.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Config } from './config.ts'
+import { type Database, openDatabase } from './db/database.ts'
+import { uploads } from './db/schema.ts'
+import { createEvents, type Events } from './events.ts'
+import { createLog, type Log } from './log.ts'
+import { type Library, openLibrary } from './recordings/library.ts'
+import { createIngest, type Ingest } from './uploads/ingest.ts'
+import { UploadLocker } from './uploads/locker.ts'
+import { createSpace, type Space } from './uploads/space.ts'
+import { Staging } from './uploads/staging.ts'
+import { createSweep, type Sweep } from './uploads/sweep.ts'
+
+export interface Service {
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Log
+  readonly events: Events
+  readonly db: Database
+  readonly auth: Auth
+  readonly library: Library
+  readonly space: Space
+  readonly ingest: Ingest
+  readonly locker: UploadLocker
+  readonly sweep: Sweep
+  close(): Promise<void>
+}
+
+/** Bytes that open uploads have been promised and that have not come. */
+async function promisedBytes(db: Database): Promise<number> {
+  const row = await db.orm
+    .select({ bytes: sql<number>`coalesce(sum(${uploads.length} - ${uploads.offset}), 0)` })
+    .from(uploads)
+    .where(inArray(uploads.state, ['receiving']))
+    .get()
+  return row?.bytes ?? 0
+}
+
+/**
+ * @param clock the time, which tests move
+ * @throws when a directory or the database can't be opened
+ */
+export async function createService(
+  config: Config,
+  clock: Clock = systemClock,
+  log: Log = createLog(config),
+): Promise<Service> {
+  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+  }
+  const events = createEvents(log)
+  const db = await openDatabase(config.databaseFile)
+  const library = await openLibrary(config.recordingsDir)
+  const space = await createSpace(
+    [config.uploadsDir, config.recordingsDir],
+    config.uploads.minFreeBytes,
+    await promisedBytes(db),
+  )
+  const auth = await createAuth(config.auth, db, clock)
+  const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
+  const ingest = createIngest({
+    db,
+    auth,
+    library,
+    space,
+    events,
+    clock,
+    limits: config.uploads,
+    crashAt: config.crashAt,
+    staging: (configstore) => new Staging({ directory: config.uploadsDir, configstore }),
+  })
+  const sweep = createSweep({ db, ingest, clock, limits: config.uploads })
+
+  return {
+    config,
+    clock,
+    log,
+    events,
+    db,
+    auth,
+    library,
+    space,
+    ingest,
+    locker,
+    sweep,
+    async close() {
+      ingest.drain()
+      await sweep.stop()
+      await ingest.settled()
+      await db.close()
+    },
+  }
+}

@@ -1,0 +1,622 @@
+/**
+ * The one core behind all doors: an upload begins, grows, and is finished or cancelled.
+ *
+ * Joins the staging of bytes, the library of recordings and the tables. Whoever appends or cancels holds the upload's
+ * lock; `finish` needs none: it is safe to call again, at once from several sides, and after a crash at any point, since
+ * the key that a recording will lie under is in the upload's row before a byte moves, and the recording's row is unique
+ * by its upload. Knows nothing of HTTP.
+ */
+
+import { randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { type KvStore, Metadata, Upload } from '@tus/server'
+import { and, eq, inArray, lte, sql } from 'drizzle-orm'
+import type { Auth, Caller } from '../auth.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
+import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
+import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
+import { sha256Of } from '../digest.ts'
+import { asServiceError, passing, ServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { isId, newId } from '../ids.ts'
+import { inspectMedia } from '../playback/media-type.ts'
+import type { Library } from '../recordings/library.ts'
+import type { Space } from './space.ts'
+import type { Staging, Written } from './staging.ts'
+
+/** Uploads whose rows are kept at hand between their requests. */
+const ROWS_AT_HAND = 10_000
+
+export interface UploadIntent {
+  id: string
+  door: UploadRow['door']
+  caller: Caller
+  leadId: string
+  callLogId?: string | null
+  /** Base name only. */
+  filename?: string | null
+  /** The `Upload-Metadata` header, as it came. */
+  metadata?: string | null
+  /** Bytes; null while deferred. */
+  length: number | null
+}
+
+/** A finished upload: the row is there when this call made it or had to look. */
+export interface Finished {
+  upload: UploadRow
+  recordingId: string
+}
+
+/** An upload as memory has it: `row.offset` may be ahead of the table while a finish is under way. */
+interface Open {
+  row: UploadRow
+  /** The offset that the table has. */
+  savedOffset: number
+}
+
+export interface AppendOptions {
+  maxBytes?: number
+  signal?: AbortSignal
+}
+
+interface Parts {
+  db: Database
+  auth: Auth
+  staging: (configstore: KvStore<Upload>) => Staging
+  library: Library
+  space: Space
+  events: Events
+  clock: Clock
+  limits: Config['uploads']
+  crashAt?: string | undefined
+}
+
+const OPEN_STATES = ['receiving', 'finishing'] as const
+const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
+
+/** All bytes of the upload are here, and it waits for its finish. */
+export const isWhole = (row: UploadRow) => isOpen(row) && row.length !== null && row.offset === row.length
+
+/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
+function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
+  const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
+  const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
+  return `${row.leadId}/${callLogId}_${timestamp}_${randomBytes(6).toString('hex')}.${extension}`
+}
+
+export type Ingest = ReturnType<typeof createIngest>
+
+export function createIngest(parts: Parts) {
+  const { db, auth, library, space, events, clock, limits } = parts
+  const atHand = new Map<string, Open>()
+  const finishing = new Map<string, Promise<Finished>>()
+  /** Whole uploads whose finish failed: the sweep tries them again. */
+  const unfinished = new Set<string>()
+  let draining = false
+
+  const statements = {
+    byId: db.orm
+      .select()
+      .from(uploads)
+      .where(eq(uploads.id, sql.placeholder('id')))
+      .prepare(),
+    insert: db.orm
+      .insert(uploads)
+      .values({
+        id: sql.placeholder('id'),
+        door: sql.placeholder('door'),
+        leadId: sql.placeholder('leadId'),
+        callLogId: sql.placeholder('callLogId'),
+        callerId: sql.placeholder('callerId'),
+        callerRole: sql.placeholder('callerRole'),
+        filename: sql.placeholder('filename'),
+        metadata: sql.placeholder('metadata'),
+        length: sql.placeholder('length'),
+        key: sql.placeholder('key'),
+        createdAtMs: sql.placeholder('createdAtMs'),
+        lastByteAtMs: sql.placeholder('lastByteAtMs'),
+      })
+      .prepare(),
+    saveOffset: db.orm
+      .update(uploads)
+      .set({ offset: sql`${sql.placeholder('offset')}`, lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}` })
+      .where(
+        and(
+          eq(uploads.id, sql.placeholder('id')),
+          inArray(uploads.state, [...OPEN_STATES]),
+          lte(uploads.offset, sql.placeholder('offset')),
+        ),
+      )
+      .prepare(),
+    insertRecording: db.orm
+      .insert(recordings)
+      .values({
+        id: sql.placeholder('id'),
+        uploadId: sql.placeholder('uploadId'),
+        leadId: sql.placeholder('leadId'),
+        callLogId: sql.placeholder('callLogId'),
+        telecallerId: sql.placeholder('telecallerId'),
+        filename: sql.placeholder('filename'),
+        path: sql.placeholder('path'),
+        contentType: sql.placeholder('contentType'),
+        size: sql.placeholder('size'),
+        sha256: sql.placeholder('sha256'),
+        durationSeconds: sql.placeholder('durationSeconds'),
+        mediaCheck: sql.placeholder('mediaCheck'),
+        createdAtMs: sql.placeholder('createdAtMs'),
+      })
+      .prepare(),
+    markFinished: db.orm
+      .update(uploads)
+      .set({
+        state: 'finished',
+        offset: sql`${sql.placeholder('offset')}`,
+        lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}`,
+        recordingId: sql`${sql.placeholder('recordingId')}`,
+      })
+      .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, [...OPEN_STATES])))
+      .prepare(),
+    countOpen: db.orm
+      .select({ count: sql<number>`count(*)` })
+      .from(uploads)
+      .where(
+        and(eq(uploads.callerId, sql.placeholder('callerId')), sql`${uploads.state} in ('receiving', 'finishing')`),
+      )
+      .prepare(),
+  }
+
+  /** Kills the process at a named step; only tests of crashes set one. */
+  const step = (name: string) => {
+    if (parts.crashAt === name) process.kill(process.pid, 'SIGKILL')
+  }
+
+  const keepAtHand = (open: Open): Open => {
+    atHand.set(open.row.id, open)
+    if (atHand.size > ROWS_AT_HAND) {
+      for (const [id, each] of atHand) {
+        // A row that is ahead of the table is the only memory of its bytes.
+        if (each.savedOffset === each.row.offset && !finishing.has(id)) {
+          atHand.delete(id)
+          break
+        }
+      }
+    }
+    return open
+  }
+
+  /** What the disk says about an upload that memory does not know: after a start, or long ago. */
+  async function recovered(row: UploadRow): Promise<UploadRow> {
+    if (!isOpen(row)) return row
+    const staged = await staging.sizeOf(row.id)
+    if (staged !== undefined && staged >= row.offset) return row
+    if (staged === undefined && row.key !== null && row.length !== null) {
+      // Moved, but its row was not committed any more.
+      if ((await library.sizeOf(row.key)) === row.length) return { ...row, offset: row.length }
+    }
+    if (row.offset === 0) return row
+    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    throw new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.')
+  }
+
+  async function load(id: string): Promise<Open> {
+    const known = atHand.get(id)
+    if (known) return known
+    const row = isId(id) ? await statements.byId.get({ id }) : undefined
+    if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
+    const savedOffset = row.offset
+    const found = await recovered(row)
+    return atHand.get(id) ?? keepAtHand({ row: found, savedOffset })
+  }
+
+  const isExpired = (row: UploadRow) =>
+    row.state === 'receiving' && !isWhole(row) && clock.now() - row.lastByteAtMs > limits.expiresAfterMs
+
+  /** @throws ServiceError 410 for an upload that ended without a recording */
+  function assertAlive(row: UploadRow): void {
+    if (row.state === 'expired' || isExpired(row)) {
+      throw new ServiceError('upload_expired', 'This upload was silent for too long and has expired.')
+    }
+    if (row.state === 'terminated') throw new ServiceError('upload_terminated', 'This upload has been terminated.')
+    if (row.state === 'rejected')
+      throw new ServiceError('upload_terminated', 'This upload was not what it promised to be.')
+  }
+
+  /** The upload's row as it stands; 404 for an unknown one. */
+  const find = async (id: string): Promise<UploadRow> => (await load(id)).row
+
+  /**
+   * The upload as a client may see it: one that is whole is finished first, so that its full length is never shown
+   * before its recording is committed.
+   *
+   * @throws ServiceError 404, 410, or what keeps it from being finished
+   */
+  async function look(id: string): Promise<UploadRow> {
+    const open = await load(id)
+    if (isWhole(open.row)) await finish(id)
+    assertAlive(open.row)
+    return open.row
+  }
+
+  async function assertRoomForCaller(callerId: string): Promise<void> {
+    const open = await statements.countOpen.get({ callerId })
+    if ((open?.count ?? 0) >= limits.maxPerCaller) {
+      throw new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
+        headers: { 'Retry-After': '30' },
+      })
+    }
+  }
+
+  /**
+   * Records a new upload; its file comes with its first byte.
+   *
+   * @throws ServiceError `shutting_down`, `too_large`, `too_many_uploads` or `insufficient_storage`, before anything is kept
+   */
+  async function begin(intent: UploadIntent): Promise<UploadRow> {
+    if (draining) throw passing('shutting_down', 'The service is restarting; try again shortly.')
+    if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
+    await assertRoomForCaller(intent.caller.id)
+    const reserved = intent.length ?? 0
+    await space.reserve(reserved)
+    const now = clock.now()
+    const row: UploadRow = {
+      id: intent.id,
+      door: intent.door,
+      leadId: intent.leadId,
+      callLogId: intent.callLogId ?? null,
+      callerId: intent.caller.id,
+      callerRole: intent.caller.role,
+      filename: intent.filename ?? null,
+      metadata: intent.metadata ?? null,
+      length: intent.length,
+      offset: 0,
+      state: 'receiving',
+      key: null,
+      recordingId: null,
+      concat: null,
+      expectedSha256: null,
+      idempotencyKey: null,
+      idempotencyFingerprint: null,
+      createdAtMs: now,
+      lastByteAtMs: now,
+    }
+    if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, now)
+    try {
+      await db.write(bind(statements.insert, { ...row }))
+    } catch (error) {
+      space.release(reserved)
+      throw error
+    }
+    keepAtHand({ row, savedOffset: 0 })
+    events.uploadCreated({
+      uploadId: row.id,
+      leadId: row.leadId,
+      callerId: row.callerId,
+      door: row.door,
+      length: row.length,
+    })
+    return row
+  }
+
+  /** Writes the offset to the table; from then on it may be acknowledged. */
+  async function saveOffset(open: Open, offset: number): Promise<void> {
+    const lastByteAtMs = clock.now()
+    await db.write(
+      must(bind(statements.saveOffset, { id: open.row.id, offset, lastByteAtMs }), () => {
+        atHand.delete(open.row.id)
+        return new ServiceError('upload_closed', 'This upload takes no more bytes.')
+      }),
+    )
+    open.row.offset = offset
+    open.row.lastByteAtMs = lastByteAtMs
+    open.savedOffset = offset
+  }
+
+  /**
+   * Writes what the source brings at the upload's offset; the caller holds the upload's lock.
+   *
+   * Whatever ends it, the bytes up to the offset told are on disk and recorded. An upload that is whole now is left to
+   * `finish`, which records its offset along with its recording.
+   *
+   * @throws ServiceError `upload_closed`, `insufficient_storage` or `unavailable`; what was stored before stays
+   */
+  async function append(id: string, source: Readable, options: AppendOptions = {}): Promise<Written> {
+    const open = await load(id)
+    const { row } = open
+    assertAlive(row)
+    if (row.state !== 'receiving') throw new ServiceError('upload_closed', 'This upload takes no more bytes.')
+    const before = row.offset
+    const written = await staging.append(source, id, before, {
+      ...options,
+      length: row.length ?? undefined,
+      onCheckpoint: (offset) => saveOffset(open, offset),
+    })
+    if (row.length !== null) space.release(written.offset - before)
+    if (row.length !== null && written.offset === row.length && !written.error) {
+      row.offset = row.length
+      row.lastByteAtMs = clock.now()
+    } else if (written.offset > open.savedOffset) {
+      await saveOffset(open, written.offset)
+    }
+    if (written.error) throw asServiceError(written.error)
+    return written
+  }
+
+  /** Fixes the length of an upload that deferred it. @throws ServiceError `too_large`, `insufficient_storage`, `invalid_length` */
+  async function declareLength(id: string, length: number): Promise<void> {
+    const open = await load(id)
+    assertAlive(open.row)
+    if (open.row.length !== null || length < open.row.offset) {
+      throw new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
+    }
+    if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
+    await space.reserve(length - open.row.offset)
+    await db.write(
+      must(
+        db.orm
+          .update(uploads)
+          .set({ length })
+          .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
+        closed,
+      ),
+    )
+    open.row.length = length
+  }
+
+  /**
+   * Turns a whole upload into its recording, once.
+   *
+   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 410; 503 or 507 when it must be
+   *   tried again: the bytes stay, and so does the key
+   */
+  function finish(id: string): Promise<Finished> {
+    const running = finishing.get(id)
+    if (running) return running
+    const promise = finishOnce(id).finally(() => finishing.delete(id))
+    finishing.set(id, promise)
+    return promise
+  }
+
+  async function finishOnce(id: string): Promise<Finished> {
+    const open = await load(id)
+    const { row } = open
+    if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
+    assertAlive(row)
+    if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
+    try {
+      const recordingId = await turnIntoRecording(open)
+      unfinished.delete(id)
+      return { upload: row, recordingId }
+    } catch (error) {
+      const told = asServiceError(error)
+      if (told.status < 500) throw told
+      unfinished.add(id)
+      events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
+      await rememberWhole(open)
+      throw told.status === 500
+        ? passing('finish_failed', 'The upload is whole but could not be stored yet.', error)
+        : told
+    }
+  }
+
+  async function turnIntoRecording(open: Open): Promise<string> {
+    const { row } = open
+    const size = row.length as number
+    const { callLogId, filename } = row
+    if (callLogId === null || filename === null) throw new Error(`upload ${row.id} is whole but names no call`)
+    // Rights may have moved while the bytes came: ask again.
+    const lead = await auth.leadFor({ id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
+    step('rights-checked')
+    const key = row.key ?? (await decideKey(open, callLogId))
+    step('key-written')
+    const { sha256, media } = await examine(row, key, size, filename)
+    step('examined')
+    await library.put(staging.pathOf(row.id), key)
+    step('moved')
+    const recording: Recording = {
+      id: newId(),
+      uploadId: row.id,
+      leadId: row.leadId,
+      callLogId,
+      telecallerId: lead.telecallerId,
+      filename,
+      path: key,
+      contentType: media.contentType,
+      size,
+      sha256,
+      durationSeconds: media.durationSeconds,
+      mediaCheck: media.mediaCheck,
+      createdAtMs: clock.now(),
+    }
+    const recordingId = await record(open, recording)
+    step('recorded')
+    staging.forget(row.id)
+    return recordingId
+  }
+
+  async function decideKey(open: Open, callLogId: string): Promise<string> {
+    const key = keyFor(open.row, callLogId, clock.now())
+    await db.write(
+      must(
+        db.orm
+          .update(uploads)
+          .set({ key, callLogId, state: 'finishing', offset: open.row.offset, lastByteAtMs: open.row.lastByteAtMs })
+          .where(and(eq(uploads.id, open.row.id), inArray(uploads.state, [...OPEN_STATES]))),
+        closed,
+      ),
+    )
+    Object.assign(open.row, { key, state: 'finishing' })
+    open.savedOffset = open.row.offset
+    return key
+  }
+
+  /** What the bytes are, wherever a failed finish has left them. */
+  async function examine(row: UploadRow, key: string, size: number, filename: string) {
+    if ((await staging.sizeOf(row.id)) === undefined) {
+      const handle = await library.open(key)
+      try {
+        const read = async (position: number, length: number) => {
+          const buffer = Buffer.allocUnsafe(length)
+          const { bytesRead } = await handle.read(buffer, 0, length, position)
+          return buffer.subarray(0, bytesRead)
+        }
+        return { sha256: await sha256Of(read, size), media: await inspectMedia(read, size, filename) }
+      } finally {
+        await handle.close()
+      }
+    }
+    const reader = staging.reader(row.id)
+    try {
+      const media = await inspectMedia(reader.read, size, filename)
+      return { sha256: await staging.sha256(row.id, size), media }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /** The one transaction: the recording is there, and its upload is finished; or neither. */
+  async function record(open: Open, recording: Recording): Promise<string> {
+    const { row } = open
+    try {
+      await db.write(
+        bind(statements.insertRecording, { ...recording }),
+        must(
+          bind(statements.markFinished, {
+            id: row.id,
+            offset: recording.size,
+            lastByteAtMs: row.lastByteAtMs,
+            recordingId: recording.id,
+          }),
+          closed,
+        ),
+      )
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error
+      // Another process of the operator's was faster.
+      const stored = await statements.byId.get({ id: row.id })
+      if (stored?.recordingId == null) throw error
+      Object.assign(row, stored)
+      open.savedOffset = stored.offset
+      return stored.recordingId
+    }
+    Object.assign(row, { state: 'finished', offset: recording.size, recordingId: recording.id })
+    open.savedOffset = recording.size
+    events.uploadFinished({
+      uploadId: row.id,
+      leadId: row.leadId,
+      callLogId: recording.callLogId,
+      recordingId: recording.id,
+      size: recording.size,
+    })
+    return recording.id
+  }
+
+  /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
+  async function rememberWhole(open: Open): Promise<void> {
+    if (open.savedOffset === open.row.offset) return
+    try {
+      if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
+      await saveOffset(open, open.row.offset)
+    } catch {
+      // The database is what failed. Memory knows, and if it goes too, the key in the row finds the bytes.
+    }
+  }
+
+  /**
+   * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
+   */
+  async function cancel(id: string): Promise<void> {
+    await finishing.get(id)?.catch(() => {})
+    const open = await load(id)
+    const { row } = open
+    assertAlive(row)
+    const wasOpen = isOpen(row)
+    await db.write(
+      db.orm
+        .update(uploads)
+        .set({ state: 'terminated' })
+        .where(and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES, 'finished']))),
+    )
+    row.state = 'terminated'
+    unfinished.delete(id)
+    if (!wasOpen) return
+    if (row.length !== null) space.release(row.length - row.offset)
+    await staging.discard(id)
+    events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
+  }
+
+  /** Ends an upload that has been silent for too long, and removes its bytes; one that has moved on is left alone. */
+  async function expire(id: string): Promise<void> {
+    const { row } = await load(id)
+    if (!isExpired(row)) return
+    const [changed] = await db.write(
+      db.orm
+        .update(uploads)
+        .set({ state: 'expired' })
+        .where(
+          and(
+            eq(uploads.id, id),
+            eq(uploads.state, 'receiving'),
+            lte(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs),
+          ),
+        ),
+    )
+    if (changed === 0) return
+    row.state = 'expired'
+    if (row.length !== null) space.release(row.length - row.offset)
+    await staging.discard(id)
+    events.uploadExpired({ uploadId: id, leadId: row.leadId, offset: row.offset })
+  }
+
+  /**
+   * The uploads table as the configstore of @tus/file-store: what it gets is what a client may see, what it sets is a
+   * length declared late, what it deletes is terminated. Rows themselves are made by `begin`.
+   */
+  const configstore: KvStore<Upload> = {
+    get: async (id) => asUpload(await look(id)),
+    set: async (id, upload) => {
+      const { row } = await load(id)
+      if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
+    },
+    delete: cancel,
+  }
+  const staging = parts.staging(configstore)
+
+  return {
+    staging,
+    begin,
+    find,
+    look,
+    append,
+    declareLength,
+    finish,
+    cancel,
+    expire,
+    /** Whole uploads whose finish failed in this process. */
+    unfinished: unfinished as ReadonlySet<string>,
+    /** From now on nothing begins; what is under way goes on. */
+    drain() {
+      draining = true
+    },
+    isDraining: () => draining,
+    /** Resolves when no finish is under way. */
+    async settled(): Promise<void> {
+      while (finishing.size > 0) await Promise.allSettled(finishing.values())
+    },
+    /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
+    expiresAtMs: (row: UploadRow) => row.lastByteAtMs + limits.expiresAfterMs,
+  }
+}
+
+const asUpload = (row: UploadRow) =>
+  new Upload({
+    id: row.id,
+    offset: row.offset,
+    metadata: row.metadata === null ? undefined : Metadata.parse(row.metadata),
+    ...(row.length !== null && { size: row.length }),
+    creation_date: new Date(row.createdAtMs).toISOString(),
+  })
+
+const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
+
+const tooLarge = (maxBytes: number) => new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)

@@ -1,0 +1,414 @@
+/**
+ * Bytes on their way: one file per upload in the uploads directory, on @tus/file-store with a configstore that is the
+ * uploads table, so that no sidecar files exist.
+ *
+ * What the library leaves open is done here: bytes are gathered into large writes at an explicit position, an offset is
+ * told only after `fdatasync`, what a dead or displaced connection left is kept, an error keeps its errno, and the
+ * SHA-256 is taken while the bytes pass. Knows files and the configstore; knows nothing of the database or of HTTP.
+ */
+
+import { createHash, type Hash } from 'node:crypto'
+import {
+  constants,
+  close as fsClose,
+  fdatasync as fsDatasync,
+  open as fsOpen,
+  ftruncate as fsTruncate,
+  write as fsWrite,
+  writev as fsWritev,
+  mkdirSync,
+} from 'node:fs'
+import { open, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import type { Readable } from 'node:stream'
+import { promisify } from 'node:util'
+import { FileStore } from '@tus/file-store'
+import type { KvStore, Upload } from '@tus/server'
+import { sha256Of } from '../digest.ts'
+import { syncDirectory } from '../durability.ts'
+import { ServiceError } from '../errors.ts'
+import { isId } from '../ids.ts'
+
+const openFd = promisify(fsOpen)
+const closeFd = promisify(fsClose)
+const datasync = promisify(fsDatasync)
+const truncateFd = promisify(fsTruncate)
+
+/** Bytes gathered before a write is worth its cost. */
+const GATHER_BYTES = 256 * 1024
+/** Slow bytes wait no longer than this for their write. */
+const FLUSH_EVERY_MS = 250
+/** A long request makes what it has brought durable this often: what a crash can cost a client. */
+const CHECKPOINT_EVERY_MS = 5_000
+/** Running hashes and heads kept for uploads between their requests. */
+const WARM_UPLOADS = 4_000
+/** As much of the beginning as telling its media type takes. */
+const HEAD_BYTES = 4_100
+
+export interface WriteOptions {
+  /** How many bytes may land; the rest is an overrun. */
+  maxBytes?: number
+  /** Stops the writing; what came is kept. */
+  signal?: AbortSignal
+  /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
+  length?: number | undefined
+  /** Called while a long write goes on, each time `offset` bytes are on disk. */
+  onCheckpoint?: (offset: number) => Promise<void>
+}
+
+/** How a write ended. In every case the bytes up to `offset` are on disk. */
+export interface Written {
+  offset: number
+  /** `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land. */
+  end: 'all' | 'cut' | 'stopped' | 'overrun'
+  /** A write that failed part of the way (ENOSPC …). */
+  error?: unknown
+}
+
+interface Warm {
+  hash: Hash | undefined
+  hashedTo: number
+  head: Buffer | undefined
+}
+
+export class Staging extends FileStore {
+  readonly #warm = new Map<string, Warm>()
+  readonly #writers = new Set<Writer>()
+  #ticker: NodeJS.Timeout | undefined
+
+  constructor(options: { directory: string; configstore: KvStore<Upload> }) {
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 })
+    super(options)
+  }
+
+  /** An upload begins in the configstore alone; its file comes with its first byte. */
+  override async create(upload: Upload): Promise<Upload> {
+    await this.configstore.set(upload.id, upload)
+    return upload
+  }
+
+  /** What the table says; a file that is longer holds bytes that were never acknowledged. */
+  override async getUpload(id: string): Promise<Upload> {
+    return (await this.configstore.get(id)) as Upload
+  }
+
+  override async remove(id: string): Promise<void> {
+    await this.configstore.delete(id)
+  }
+
+  override async write(source: Readable, id: string, offset: number): Promise<number> {
+    const written = await this.append(source, id, offset)
+    if (written.error) throw written.error
+    return written.offset
+  }
+
+  /**
+   * Writes what the source brings, from `offset` on.
+   *
+   * Ends when the source does, dies, or is stopped; resolves only when the bytes are on disk.
+   *
+   * @throws errors of opening and syncing; an error of writing comes with what was stored before it
+   */
+  async append(source: Readable, id: string, offset: number, options: WriteOptions = {}): Promise<Written> {
+    const fresh = offset === 0 ? constants.O_TRUNC : 0
+    const fd = await openFd(this.pathOf(id), constants.O_RDWR | constants.O_CREAT | fresh, 0o600)
+    let warm = this.#warm.get(id)
+    try {
+      if (!warm || warm.hashedTo !== offset) {
+        // Another process wrote here before, or a write failed: what lies beyond the offset was never acknowledged.
+        if (!fresh) await truncateFd(fd, offset)
+        warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+      }
+      this.#keepWarm(id, warm)
+      const writer = new Writer(fd, source, offset, warm, options)
+      this.#track(writer)
+      const written = await writer.done.finally(() => this.#untrack(writer))
+      if (written.offset > offset) await datasync(fd)
+      if (offset === 0 && written.offset !== options.length) await syncDirectory(this.directory)
+      return written
+    } catch (error) {
+      this.#warm.delete(id)
+      throw error
+    } finally {
+      await closeFd(fd)
+    }
+  }
+
+  /**
+   * The SHA-256 (hex) of an upload's bytes: as they passed, or where some passed another process, read once.
+   *
+   * @throws when fewer than `size` bytes are there
+   */
+  async sha256(id: string, size: number): Promise<string> {
+    const warm = this.#warm.get(id)
+    if (warm?.hash && warm.hashedTo === size) return warm.hash.copy().digest('hex')
+    const reader = this.reader(id)
+    try {
+      return await sha256Of(reader.read, size)
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /** A reader of an upload's bytes; the beginning comes from memory when it has just passed. */
+  reader(id: string): { read(position: number, length: number): Promise<Uint8Array>; close(): Promise<void> } {
+    const head = this.#warm.get(id)?.head
+    let opened: ReturnType<typeof open> | undefined
+    return {
+      read: async (position, length) => {
+        if (head && position + length <= head.length) return head.subarray(position, position + length)
+        opened ??= open(this.pathOf(id), 'r')
+        const buffer = Buffer.allocUnsafe(length)
+        const { bytesRead } = await (await opened).read(buffer, 0, length, position)
+        return buffer.subarray(0, bytesRead)
+      },
+      close: async () => {
+        await (await opened?.catch(() => undefined))?.close()
+      },
+    }
+  }
+
+  /** Cuts the file to exactly `size` bytes, on disk; the file is made where it is missing. */
+  async truncate(id: string, size: number): Promise<void> {
+    this.#warm.delete(id)
+    const handle = await open(this.pathOf(id), constants.O_RDWR | constants.O_CREAT, 0o600)
+    try {
+      await handle.truncate(size)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  }
+
+  /** Bytes in the file; undefined when there is none. */
+  async sizeOf(id: string): Promise<number | undefined> {
+    try {
+      return (await stat(this.pathOf(id))).size
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Makes a file that was just written, and its name, durable. */
+  async sync(id: string): Promise<void> {
+    const handle = await open(this.pathOf(id), 'r')
+    try {
+      await handle.datasync()
+    } finally {
+      await handle.close()
+    }
+    await syncDirectory(this.directory)
+  }
+
+  /** Removes an upload's bytes; their absence is fine. */
+  async discard(id: string): Promise<void> {
+    this.forget(id)
+    await rm(this.pathOf(id), { force: true })
+  }
+
+  /** Drops what memory holds of an upload. */
+  forget(id: string): void {
+    this.#warm.delete(id)
+  }
+
+  /** Where an upload's bytes lie. @throws when the id could leave the directory */
+  pathOf(id: string): string {
+    if (!isId(id)) throw new ServiceError('upload_not_found', 'There is no such upload.')
+    return path.join(this.directory, id)
+  }
+
+  #keepWarm(id: string, warm: Warm) {
+    this.#warm.delete(id)
+    this.#warm.set(id, warm)
+    if (this.#warm.size > WARM_UPLOADS) {
+      for (const oldest of this.#warm.keys()) {
+        this.#warm.delete(oldest)
+        break
+      }
+    }
+  }
+
+  #track(writer: Writer) {
+    this.#writers.add(writer)
+    this.#ticker ??= setInterval(() => {
+      const now = performance.now()
+      for (const each of this.#writers) each.tick(now)
+    }, FLUSH_EVERY_MS)
+  }
+
+  #untrack(writer: Writer) {
+    this.#writers.delete(writer)
+    if (this.#writers.size > 0) return
+    clearInterval(this.#ticker)
+    this.#ticker = undefined
+  }
+}
+
+/** Moves one source into one open file: a write in flight while the next is gathered. */
+class Writer {
+  readonly done: Promise<Written>
+  readonly #fd: number
+  readonly #source: Readable
+  readonly #warm: Warm
+  readonly #options: WriteOptions
+  readonly #maxBytes: number
+  #settle!: (written: Written) => void
+  #gathered: Buffer[] = []
+  #gatheredBytes = 0
+  #taken = 0
+  #position: number
+  #writing = false
+  #end: Written['end'] | undefined
+  #checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
+  #checkpointed: number
+
+  constructor(fd: number, source: Readable, offset: number, warm: Warm, options: WriteOptions) {
+    this.#fd = fd
+    this.#source = source
+    this.#warm = warm
+    this.#options = options
+    this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
+    this.#position = offset
+    this.#checkpointed = offset
+    this.done = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+    if (options.signal?.aborted) this.#finish('stopped')
+    else if (source.destroyed) this.#finish(source.readableEnded ? 'all' : 'cut')
+    else this.#listen()
+  }
+
+  #listen() {
+    const source = this.#source
+    this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    source.on('end', this.#onEnd)
+    source.on('error', this.#onCut)
+    source.on('close', this.#onCut)
+    source.on('data', this.#onData)
+  }
+
+  /** Called now and then: slow bytes are written, a long request is made durable. */
+  tick(now: number) {
+    if (this.#writing || this.#end) return
+    if (this.#gatheredBytes > 0) return this.#flush()
+    if (now >= this.#checkpointAt && this.#position > this.#checkpointed && this.#options.onCheckpoint) {
+      this.#checkpoint(this.#options.onCheckpoint)
+    }
+  }
+
+  #onData = (chunk: Buffer) => {
+    const room = this.#maxBytes - this.#taken
+    if (chunk.length > room) {
+      if (room > 0) this.#take(chunk.subarray(0, room))
+      return this.#finish('overrun')
+    }
+    this.#take(chunk)
+    if (this.#gatheredBytes < GATHER_BYTES) return
+    if (this.#writing) this.#source.pause()
+    else this.#flush()
+  }
+  #onEnd = () => this.#finish('all')
+  #onCut = () => this.#finish('cut')
+  #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
+
+  #take(chunk: Buffer) {
+    this.#taken += chunk.length
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.length
+  }
+
+  /** No more is taken; what was gathered is still written. */
+  #finish(end: Written['end']) {
+    if (this.#end) return
+    this.#end = end
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#source.off('data', this.#onData)
+    this.#source.off('end', this.#onEnd)
+    this.#source.off('close', this.#onCut)
+    // A late error of the source must not go unhandled; the listener that stays does nothing any more.
+    if (end !== 'all') this.#source.pause()
+    if (!this.#writing) this.#flush()
+  }
+
+  #flush() {
+    if (this.#gatheredBytes === 0) {
+      if (this.#end) this.#settle({ offset: this.#position, end: this.#end })
+      return
+    }
+    const buffers = this.#gathered
+    const bytes = this.#gatheredBytes
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    this.#writing = true
+    this.#writeAll(buffers, bytes, this.#position)
+    this.#observe(buffers, bytes)
+  }
+
+  #writeAll(buffers: Buffer[], bytes: number, position: number) {
+    const written = (error: NodeJS.ErrnoException | null, count: number) => {
+      if (error) return this.#fail(error)
+      this.#position += count
+      if (count === bytes) return this.#wrote()
+      if (count === 0) return this.#fail(Object.assign(new Error('the disk took no bytes'), { code: 'ENOSPC' }))
+      this.#writeAll(rest(buffers, count), bytes - count, position + count)
+    }
+    const only = buffers[0]
+    if (buffers.length === 1 && only) fsWrite(this.#fd, only, 0, only.length, position, written)
+    else fsWritev(this.#fd, buffers, position, written)
+  }
+
+  /** The hash and the head, taken while the disk works. */
+  #observe(buffers: Buffer[], bytes: number) {
+    const warm = this.#warm
+    // A copy: a view would keep the socket's whole buffer alive.
+    if (warm.hashedTo === 0) warm.head = Buffer.concat(buffers, Math.min(bytes, HEAD_BYTES))
+    if (warm.hash) for (const buffer of buffers) warm.hash.update(buffer)
+    warm.hashedTo += bytes
+  }
+
+  #wrote() {
+    this.#writing = false
+    if (this.#end || this.#gatheredBytes >= GATHER_BYTES) this.#flush()
+    if (!this.#end && this.#source.isPaused()) this.#source.resume()
+  }
+
+  #fail(error: unknown) {
+    this.#writing = false
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    // The hash has seen bytes that did not land.
+    this.#warm.hash = undefined
+    this.#warm.hashedTo = -1
+    this.#finish('stopped')
+    this.#settle({ offset: this.#position, end: this.#end ?? 'stopped', error })
+  }
+
+  async #checkpoint(report: (offset: number) => Promise<void>) {
+    this.#writing = true
+    const position = this.#position
+    try {
+      await datasync(this.#fd)
+      await report(position)
+      this.#checkpointed = position
+    } catch {
+      // The end of the request tries again, and its outcome is what the client hears.
+    }
+    this.#checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
+    this.#wrote()
+  }
+}
+
+/** The buffers without their first `count` bytes. */
+function rest(buffers: Buffer[], count: number): Buffer[] {
+  let left = count
+  const result: Buffer[] = []
+  for (const buffer of buffers) {
+    if (left >= buffer.length) left -= buffer.length
+    else {
+      result.push(left > 0 ? buffer.subarray(left) : buffer)
+      left = 0
+    }
+  }
+  return result
+}

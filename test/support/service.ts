@@ -1,0 +1,163 @@
+/**
+ * A service of its own for a test: temp folder, port 0, tokens of every kind; closed when the file ends.
+ */
+
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { SignJWT } from 'jose'
+import { afterAll } from 'vitest'
+import type { Clock } from '../../src/clock.ts'
+import { systemClock } from '../../src/clock.ts'
+import { readConfig } from '../../src/config.ts'
+import { type RunningServer, startServer } from '../../src/server.ts'
+import { createService, type Service } from '../../src/service.ts'
+
+export const SECRET = 'a secret of the tests, at least thirty-two bytes'
+
+export interface TokenClaims {
+  sub?: string
+  role?: string
+  [claim: string]: unknown
+}
+
+/** A token as the CRM's login makes it; an hour to live unless `exp` says otherwise. */
+export async function tokenFor(claims: TokenClaims, secret: string = SECRET): Promise<string> {
+  return new SignJWT({ exp: Math.floor(Date.now() / 1000) + 3_600, ...claims })
+    .setProtectedHeader({ alg: 'HS256' })
+    .sign(new TextEncoder().encode(secret))
+}
+
+/** A moving clock: the system's, shifted. */
+export function movingClock(): Clock & { advance(ms: number): void } {
+  let shiftMs = 0
+  return {
+    now: () => systemClock.now() + shiftMs,
+    advance(ms) {
+      shiftMs += ms
+    },
+  }
+}
+
+export interface TestService {
+  readonly dir: string
+  readonly service: Service
+  readonly url: string
+  readonly tokens: { telecaller: string; other: string; supervisor: string; crm: string }
+  /** A lead of `telecaller` with one call log. */
+  lead(telecallerId?: string): Promise<{ leadId: string; callLogId: string; uploads: string; recordings: string }>
+  api(
+    method: string,
+    path: string,
+    options?: { token?: string | null; body?: unknown; headers?: Record<string, string> },
+  ): Promise<Response>
+  /** Files under `uploads/` or `recordings/`, as relative paths. */
+  files(folder: 'uploads' | 'recordings'): Promise<string[]>
+  /** Ends the server and the service, and starts them again on the same folder. */
+  restart(env?: Record<string, string>): Promise<void>
+  stop(): Promise<void>
+}
+
+let counter = 0
+
+export async function startService(
+  options: { env?: Record<string, string>; clock?: Clock } = {},
+): Promise<TestService> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'call-recordings-'))
+  let env = { ...options.env }
+  let running: RunningServer
+  let service: Service
+  let port = 0
+
+  async function start() {
+    const config = readConfig({
+      NODE_ENV: 'test',
+      PORT: String(port),
+      RECORDINGS_DATA_DIR: dir,
+      RECORDINGS_JWT_SECRET: SECRET,
+      RECORDINGS_MIN_FREE_SPACE: '0',
+      LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
+      ...env,
+    })
+    service = await createService(config, options.clock)
+    running = await startServer(service)
+    port = Number(new URL(running.url).port)
+    service.sweep.start()
+  }
+  let stopped = false
+  async function stop() {
+    if (stopped) return
+    stopped = true
+    const closing = running.close()
+    running.server.closeAllConnections()
+    await closing
+    await service.close()
+  }
+  await start()
+  afterAll(async () => {
+    await stop()
+    await rm(dir, { recursive: true, force: true })
+  })
+
+  const tokens = {
+    telecaller: await tokenFor({ sub: 'telecaller-a' }),
+    other: await tokenFor({ sub: 'telecaller-b', role: 'telecaller' }),
+    supervisor: await tokenFor({ sub: 'supervisor-s', role: 'supervisor' }),
+    crm: await tokenFor({ sub: 'crm', role: 'service' }),
+  }
+
+  const api: TestService['api'] = (method, where, { token = tokens.telecaller, body, headers = {} } = {}) =>
+    fetch(where.startsWith('http') ? where : running.url + where, {
+      method,
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined
+        ? {}
+        : { body: body instanceof Uint8Array || typeof body === 'string' ? (body as BodyInit) : JSON.stringify(body) }),
+    })
+
+  return {
+    dir,
+    get service() {
+      return service
+    },
+    get url() {
+      return running.url
+    },
+    tokens,
+    api,
+    async lead(telecallerId = 'telecaller-a') {
+      counter += 1
+      const leadId = `lead-${counter}`
+      const callLogId = `call-${counter}`
+      const made = await api('PUT', `/api/leads/${leadId}`, {
+        token: tokens.crm,
+        body: { telecaller_id: telecallerId },
+      })
+      const logged = await api('PUT', `/api/leads/${leadId}/call-logs/${callLogId}`, { token: tokens.crm, body: {} })
+      if (made.status !== 201 || logged.status !== 201)
+        throw new Error(`the lead was not made: ${made.status}, ${logged.status}`)
+      return {
+        leadId,
+        callLogId,
+        uploads: `${running.url}/api/leads/${leadId}/uploads`,
+        recordings: `${running.url}/api/leads/${leadId}/recordings`,
+      }
+    },
+    async files(folder) {
+      const at = path.join(dir, folder)
+      const entries = await readdir(at, { recursive: true, withFileTypes: true })
+      return entries.filter((e) => e.isFile()).map((e) => path.relative(at, path.join(e.parentPath, e.name)))
+    },
+    async restart(more = {}) {
+      await stop()
+      stopped = false
+      env = { ...env, ...more }
+      await start()
+    },
+    stop,
+  }
+}
