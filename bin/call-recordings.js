@@ -24,7 +24,7 @@ function run() {
 function refuse() {
   const found = `call-recordings needs Node 22.18 or newer; this is ${process.version} (${process.execPath}).`
   // biome-ignore lint/style/useNodejsImportProtocol: Node 12 knows no such protocol
-  import('fs').then((fs) => {
+  void import('fs').then((fs) => {
     const pinned = fs.existsSync(new URL('../node_modules/node/package.json', import.meta.url))
     const way = pinned ? 'A fitting one is installed beside it: `npm start` and `npx call-recordings` use it.' : ''
     console.error(`${found} ${way}`.trim())

@@ -1,0 +1,207 @@
+/**
+ * Who may import whom: the table, and the proof that it and the lint rules of biome.json catch what they are for.
+ *
+ * Packages that a few files alone may know, `process.env`, barrels and cycles are Biome's; what depends on the
+ * direction between our own files is here, since Biome tells no type import from another.
+ */
+import { spawnSync } from 'node:child_process'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+
+interface Rule {
+  /** Globs under src/; with a `!`, all files but these. */
+  files: string[]
+  /** What of ours they may import, all else being refused; or … */
+  only?: string[]
+  /** … what they may not, of ours or a package. */
+  never?: string[]
+  /** What they may import the types of all the same. */
+  types?: string[]
+  why: string
+}
+
+const DOORS = ['uploads/tus*.ts', 'uploads/legacy*.ts', 'uploads/simple*.ts']
+
+const RULES: Rule[] = [
+  { files: ['errors.ts'], only: [], why: 'everything imports it' },
+  {
+    files: ['playback/range.ts', 'playback/preconditions.ts', 'playback/media-type.ts'],
+    only: ['errors.ts'],
+    why: 'they are pure',
+  },
+  {
+    files: ['uploads/staging.ts', 'recordings/library.ts'],
+    never: ['db/*', 'uploads/ingest.ts', 'uploads/sweep.ts'],
+    types: ['db/schema.ts'],
+    why: 'where bytes lie and the database know nothing of each other: ingest and sweep join them',
+  },
+  {
+    files: ['db/*'],
+    never: ['uploads/*', 'recordings/*', 'playback/*', 'app.ts', 'auth.ts', 'leads.ts', 'service.ts'],
+    why: 'the database knows nothing of what is built on it',
+  },
+  {
+    files: ['uploads/ingest.ts', 'uploads/sweep.ts', 'uploads/staging.ts', 'recordings/library.ts'],
+    never: [...DOORS, 'app.ts', 'request.ts', 'node:http', 'express'],
+    why: 'the core knows no HTTP',
+  },
+  { files: ['uploads/*'], never: ['playback/playback.ts'], why: 'what comes in and what goes out meet in the core' },
+  {
+    files: ['!db/*'],
+    never: ['better-sqlite3', 'drizzle-orm/{better-sqlite3,*-core}{,/**}'],
+    why: 'db/ alone knows which database it is',
+  },
+  { files: ['!log.ts'], never: ['pino', 'pino-pretty'], why: 'log.ts alone knows what writes the log' },
+  { files: ['!{main,cli}.ts'], never: ['main.ts', 'cli.ts'], why: 'they run when they are imported' },
+]
+
+/** A line at the margin of a module that only declares; Biome's format puts a statement of its own there too. */
+const DECLARES = /^(import|export|const|function|async function|class|interface|type|\/?\*|\/\/| |[)}\]]|$)/
+
+const matches = (file: string, globs: readonly string[]) => globs.some((glob) => path.posix.matchesGlob(file, glob))
+
+function importsOf(file: string, source: string) {
+  const statement = /^(?:import|export)\s([^'"`;]*?)from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm
+  return Array.from(source.matchAll(statement), ([, clause = '', from, bare, dynamic]) => {
+    const name = from ?? bare ?? dynamic ?? ''
+    const named = /^\{(.*)\}\s*$/s
+      .exec(clause)?.[1]
+      ?.split(',')
+      .filter((part) => part.trim() !== '')
+    return {
+      target: name.startsWith('.') ? path.posix.join(path.posix.dirname(file), name) : name,
+      ours: name.startsWith('.'),
+      typesOnly: clause.startsWith('type ') || (named?.every((part) => part.trim().startsWith('type ')) ?? false),
+    }
+  })
+}
+
+/** What is wrong with a file, in sentences. */
+function faultsOf(file: string, source: string): string[] {
+  const faults: string[] = []
+  for (const rule of RULES) {
+    const [first = ''] = rule.files
+    if (first.startsWith('!') ? matches(file, [first.slice(1)]) : !matches(file, rule.files)) continue
+    for (const { target, ours, typesOnly } of importsOf(file, source)) {
+      const refused = rule.only ? ours && !matches(target, rule.only) : matches(target, rule.never ?? [])
+      if (refused && !(typesOnly && matches(target, rule.types ?? []))) {
+        faults.push(`${file} may not import ${target}: ${rule.why}`)
+      }
+    }
+  }
+  if (!['main.ts', 'cli.ts'].includes(file)) {
+    const running = source.split('\n').find((line) => !DECLARES.test(line))
+    if (running !== undefined) faults.push(`${file} does something when it is imported: ${running}`)
+  }
+  if (file !== 'config.ts' && /[=(,]\s*process\b(?!\.)/.test(source)) faults.push(`${file} hands process about`)
+  return faults
+}
+
+test('every file keeps to the table', () => {
+  const files = globSync('**/*.ts', { cwd: 'src' }).map((file) => file.replaceAll(path.sep, '/'))
+  expect(files.length).toBeGreaterThan(5)
+  expect(files.flatMap((file) => faultsOf(file, readFileSync(path.join('src', file), 'utf8')))).toEqual([])
+})
+
+describe('the table refuses', () => {
+  test.for([
+    ['errors.ts', "import type { Config } from './config.ts'"],
+    ['playback/range.ts', "import { x } from './media-type.ts'"],
+    ['playback/preconditions.ts', "import type { Config } from '../config.ts'"],
+    ['uploads/staging.ts', "import { uploads } from '../db/schema.ts'"],
+    ['uploads/staging.ts', "import { type UploadRow, uploads } from '../db/schema.ts'"],
+    ['uploads/staging.ts', "import type { Database } from '../db/database.ts'"],
+    ['recordings/library.ts', "import {\n  a,\n  b,\n} from '../db/database.ts'"],
+    ['recordings/library.ts', "export const open = () => import('../db/database.ts')"],
+    ['db/database.ts', "import type { Library } from '../recordings/library.ts'"],
+    ['db/database.ts', "export { x } from '../uploads/staging.ts'"],
+    ['uploads/ingest.ts', "import { x } from './tus.ts'"],
+    ['uploads/ingest.ts', "import type { IncomingMessage } from 'node:http'"],
+    ['uploads/sweep.ts', "import { x } from '../app.ts'"],
+    ['uploads/legacy.ts', "import { x } from '../playback/playback.ts'"],
+    ['leads.ts', "import Sqlite from 'better-sqlite3'"],
+    ['leads.ts', "import { migrate } from 'drizzle-orm/better-sqlite3/migrator'"],
+    ['leads.ts', "import { text } from 'drizzle-orm/sqlite-core'"],
+    ['service.ts', "import { pino } from 'pino'"],
+    ['service.ts', "import './main.ts'"],
+    ['service.ts', 'start()'],
+    ['service.ts', 'let opened = 0'],
+    ['service.ts', 'await start()'],
+    ['service.ts', 'const { env } = process'],
+    ['service.ts', 'const read = readConfig(process)'],
+  ] as const)('%s: %s', ([file, source]) => {
+    expect(faultsOf(file, `${source}\n`)).toHaveLength(1)
+  })
+})
+
+test('the table lets be what is right', () => {
+  expect(
+    [
+      faultsOf('uploads/staging.ts', "import type { UploadRow } from '../db/schema.ts'\n"),
+      faultsOf('uploads/staging.ts', "import { type ChunkRow, type UploadRow } from '../db/schema.ts'\n"),
+      faultsOf('playback/range.ts', "import parse from 'range-parser'\nimport { x } from '../errors.ts'\n"),
+      faultsOf('db/database.ts', "import Sqlite from 'better-sqlite3'\nimport * as schema from './schema.ts'\n"),
+      faultsOf('uploads/ingest.ts', "import type { Staging } from './staging.ts'\nimport { eq } from 'drizzle-orm'\n"),
+      faultsOf('main.ts', "import { main } from './cli.ts'\n\nawait main()\n"),
+      faultsOf('log.ts', "import { pino } from 'pino'\n\nexport const tty = () => process.stdout.isTTY\n"),
+    ].flat(),
+  ).toEqual([])
+})
+
+describe('lint refuses', () => {
+  const SAMPLES = [
+    ['src/leads-env.ts', 'noProcessEnv', 'export const env = process.env.HOME'],
+    ['src/uploads/bracket.ts', 'noProcessEnv', "export const env = process['env']"],
+    ['src/node-process.ts', 'noRestrictedImports', "import { env } from 'node:process'\n\nexport const e = env"],
+    [
+      'src/uploads/ingest.ts',
+      'noRestrictedImports',
+      "import type { Request } from 'express'\n\nexport type R = Request",
+    ],
+    ['src/service.ts', 'noRestrictedImports', "import express from 'express'\n\nexport const app = () => express()"],
+    ['src/db/database.ts', 'noRestrictedImports', "export const app = () => import('express')"],
+    ['src/index.ts', 'noBarrelFile', "export { a } from './a.ts'"],
+    ['src/all.ts', 'noReExportAll', "export * from './a.ts'"],
+    ['src/a.ts', 'noImportCycles', "import { b } from './b.ts'\n\nexport const a = () => b()"],
+    ['src/b.ts', 'noImportCycles', "import { a } from './a.ts'\n\nexport const b = (): unknown => a()"],
+    ['src/default.ts', 'noDefaultExport', 'export default 1'],
+    ['src/said.ts', 'noConsole', "export const say = () => console.log('a')"],
+    ['src/floating.ts', 'noFloatingPromises', 'const go = async () => 1\n\nexport const run = () => {\n  go()\n}'],
+    ['test/focused.test.ts', 'noFocusedTests', "import { test } from 'vitest'\n\ntest.only('a', () => {})"],
+  ] as const
+  const RIGHT = [
+    ['src/config.ts', 'export const env = process.env.HOME'],
+    ['src/app.ts', "import express from 'express'\n\nexport const app = () => express()"],
+    ['src/cli.ts', "export const say = () => console.log('a')"],
+  ] as const
+
+  let complaints: string[]
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(path.join(tmpdir(), 'lint-'))
+    for (const file of ['biome.json', '.gitignore', 'package.json']) cpSync(file, path.join(folder, file))
+    for (const sample of [...SAMPLES, ...RIGHT]) {
+      const file = path.join(folder, sample[0])
+      mkdirSync(path.dirname(file), { recursive: true })
+      writeFileSync(file, `${sample.at(-1)}\n`)
+    }
+    const biome = path.resolve('node_modules/.bin/biome')
+    const args = ['lint', '--reporter=github', '--max-diagnostics=none', '--diagnostic-level=error', '.']
+    const { stdout } = spawnSync(biome, args, { cwd: folder, encoding: 'utf8' })
+    complaints = stdout.split('\n').flatMap((line) => {
+      const [, rule, file = ''] = /^::error title=lint\/\w+\/(\w+),file=([^,]+)/.exec(line) ?? []
+      return rule ? [`${path.relative(folder, path.resolve(folder, file))} ${rule}`] : []
+    })
+    return () => rmSync(folder, { recursive: true })
+  })
+
+  test.for(SAMPLES)('%s: %s', ([file, rule]) => {
+    expect(complaints).toContain(`${file} ${rule}`)
+  })
+
+  test('nothing that is right', () => {
+    expect(complaints.filter((complaint) => RIGHT.some(([file]) => complaint.startsWith(`${file} `)))).toEqual([])
+  })
+})
