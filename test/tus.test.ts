@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { startService } from './support/service.ts'
+import { jsonOf, startService } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 const harness = await startService()
@@ -28,7 +28,7 @@ describe('an upload by POST and PATCH', () => {
     const id = last.headers.get('recording-id')
     expect(last.headers.get('content-location')).toBe(`${lead.recordings}/${id}`)
 
-    const details = await (await harness.api('GET', `${lead.recordings}/${id}/details`)).json()
+    const details = await jsonOf(await harness.api('GET', `${lead.recordings}/${id}/details`))
     expect(details).toMatchObject({
       id,
       lead_id: lead.leadId,

@@ -28,6 +28,9 @@ export async function tokenFor(claims: TokenClaims, secret: string = SECRET): Pr
     .sign(new TextEncoder().encode(secret))
 }
 
+/** The answer's body as JSON, for tests to look into. */
+export const jsonOf = async (res: Response) => (await res.json()) as Record<string, unknown>
+
 /** A moving clock: the system's, shifted. */
 export function movingClock(): Clock & { advance(ms: number): void } {
   let shiftMs = 0
@@ -116,7 +119,7 @@ export async function startService(
       },
       ...(body === undefined
         ? {}
-        : { body: body instanceof Uint8Array || typeof body === 'string' ? (body as BodyInit) : JSON.stringify(body) }),
+        : { body: body instanceof Uint8Array || typeof body === 'string' ? (body as string) : JSON.stringify(body) }),
     })
 
   return {

@@ -30,7 +30,7 @@ export function tusClient(token: string): TusClient {
     fetch(url, {
       method: 'POST',
       headers: { ...common, ...(body && { 'content-type': OFFSET_TYPE }), ...headers },
-      ...(body && { body: body as BodyInit }),
+      ...(body && { body: Buffer.from(body) }),
     })
   return {
     create,
@@ -46,7 +46,7 @@ export function tusClient(token: string): TusClient {
       fetch(url, {
         method: 'PATCH',
         headers: { ...common, 'upload-offset': String(offset), 'content-type': OFFSET_TYPE, ...headers },
-        body: body as BodyInit,
+        body: Buffer.from(body),
       }),
     head: (url) => fetch(url, { method: 'HEAD', headers: common }),
     terminate: (url) => fetch(url, { method: 'DELETE', headers: common }),
