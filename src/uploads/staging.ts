@@ -293,7 +293,7 @@ class Writer {
     if (this.#writing || this.#end) return
     if (this.#gatheredBytes > 0) return this.#flush()
     if (now >= this.#checkpointAt && this.#position > this.#checkpointed && this.#options.onCheckpoint) {
-      this.#checkpoint(this.#options.onCheckpoint)
+      void this.#checkpoint(this.#options.onCheckpoint)
     }
   }
 
