@@ -6,7 +6,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { SignJWT } from 'jose'
-import { afterAll } from 'vitest'
+import { afterAll, onTestFinished } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
 import { systemClock } from '../../src/clock.ts'
 import { readConfig } from '../../src/config.ts'
@@ -42,18 +42,30 @@ export function movingClock(): Clock & { advance(ms: number): void } {
   }
 }
 
-export interface TestService {
-  readonly dir: string
-  readonly service: Service
-  readonly url: string
+/** A lead with one call log, and the addresses of its uploads and its recordings. */
+export interface TestLead {
+  leadId: string
+  callLogId: string
+  uploads: string
+  recordings: string
+}
+
+/** A client with a token of every kind. */
+export interface TestClient {
   readonly tokens: { telecaller: string; other: string; supervisor: string; crm: string }
   /** A lead of `telecaller` with one call log. */
-  lead(telecallerId?: string): Promise<{ leadId: string; callLogId: string; uploads: string; recordings: string }>
+  lead(telecallerId?: string): Promise<TestLead>
   api(
     method: string,
     path: string,
     options?: { token?: string | null; body?: unknown; headers?: Record<string, string> },
   ): Promise<Response>
+}
+
+export interface TestService extends TestClient {
+  readonly dir: string
+  readonly service: Service
+  readonly url: string
   /** Files under `uploads/` or `recordings/`, as relative paths. */
   files(folder: 'uploads' | 'recordings'): Promise<string[]>
   /** Ends the server and the service, and starts them again on the same folder. */
@@ -61,7 +73,68 @@ export interface TestService {
   stop(): Promise<void>
 }
 
+/** Cleans up after the test that runs, or after the file where none does yet. */
+export function afterwards(work: () => Promise<void>): void {
+  try {
+    onTestFinished(work, 60_000)
+  } catch {
+    afterAll(work, 60_000)
+  }
+}
+
 let counter = 0
+
+/** @param url where the server is, asked each time */
+export async function clientOf(url: () => string): Promise<TestClient> {
+  const tokens = {
+    telecaller: await tokenFor({ sub: 'telecaller-a' }),
+    other: await tokenFor({ sub: 'telecaller-b', role: 'telecaller' }),
+    supervisor: await tokenFor({ sub: 'supervisor-s', role: 'supervisor' }),
+    crm: await tokenFor({ sub: 'crm', role: 'service' }),
+  }
+
+  const api: TestClient['api'] = (method, where, { token = tokens.telecaller, body, headers = {} } = {}) =>
+    fetch(where.startsWith('http') ? where : url() + where, {
+      method,
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined
+        ? {}
+        : { body: body instanceof Uint8Array || typeof body === 'string' ? (body as string) : JSON.stringify(body) }),
+    })
+
+  return {
+    tokens,
+    api,
+    async lead(telecallerId = 'telecaller-a') {
+      counter += 1
+      const leadId = `lead-${counter}`
+      const callLogId = `call-${counter}`
+      const made = await api('PUT', `/api/leads/${leadId}`, {
+        token: tokens.crm,
+        body: { telecaller_id: telecallerId },
+      })
+      const logged = await api('PUT', `/api/leads/${leadId}/call-logs/${callLogId}`, { token: tokens.crm, body: {} })
+      if (made.status !== 201 || logged.status !== 201)
+        throw new Error(`the lead was not made: ${made.status}, ${logged.status}`)
+      return {
+        leadId,
+        callLogId,
+        uploads: `${url()}/api/leads/${leadId}/uploads`,
+        recordings: `${url()}/api/leads/${leadId}/recordings`,
+      }
+    },
+  }
+}
+
+/** All files in a folder, as paths relative to it; none where it is missing. */
+export async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  return entries.filter((e) => e.isFile()).map((e) => path.relative(folder, path.join(e.parentPath, e.name)))
+}
 
 export async function startService(
   options: { env?: Record<string, string>; clock?: Clock } = {},
@@ -97,30 +170,12 @@ export async function startService(
     await service.close()
   }
   await start()
-  afterAll(async () => {
+  afterwards(async () => {
     await stop()
     await rm(dir, { recursive: true, force: true })
   })
 
-  const tokens = {
-    telecaller: await tokenFor({ sub: 'telecaller-a' }),
-    other: await tokenFor({ sub: 'telecaller-b', role: 'telecaller' }),
-    supervisor: await tokenFor({ sub: 'supervisor-s', role: 'supervisor' }),
-    crm: await tokenFor({ sub: 'crm', role: 'service' }),
-  }
-
-  const api: TestService['api'] = (method, where, { token = tokens.telecaller, body, headers = {} } = {}) =>
-    fetch(where.startsWith('http') ? where : running.url + where, {
-      method,
-      headers: {
-        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...headers,
-      },
-      ...(body === undefined
-        ? {}
-        : { body: body instanceof Uint8Array || typeof body === 'string' ? (body as string) : JSON.stringify(body) }),
-    })
+  const client = await clientOf(() => running.url)
 
   return {
     dir,
@@ -130,31 +185,8 @@ export async function startService(
     get url() {
       return running.url
     },
-    tokens,
-    api,
-    async lead(telecallerId = 'telecaller-a') {
-      counter += 1
-      const leadId = `lead-${counter}`
-      const callLogId = `call-${counter}`
-      const made = await api('PUT', `/api/leads/${leadId}`, {
-        token: tokens.crm,
-        body: { telecaller_id: telecallerId },
-      })
-      const logged = await api('PUT', `/api/leads/${leadId}/call-logs/${callLogId}`, { token: tokens.crm, body: {} })
-      if (made.status !== 201 || logged.status !== 201)
-        throw new Error(`the lead was not made: ${made.status}, ${logged.status}`)
-      return {
-        leadId,
-        callLogId,
-        uploads: `${running.url}/api/leads/${leadId}/uploads`,
-        recordings: `${running.url}/api/leads/${leadId}/recordings`,
-      }
-    },
-    async files(folder) {
-      const at = path.join(dir, folder)
-      const entries = await readdir(at, { recursive: true, withFileTypes: true })
-      return entries.filter((e) => e.isFile()).map((e) => path.relative(at, path.join(e.parentPath, e.name)))
-    },
+    ...client,
+    files: (folder) => filesIn(path.join(dir, folder)),
     async restart(more = {}) {
       await stop()
       stopped = false

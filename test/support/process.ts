@@ -1,0 +1,206 @@
+/**
+ * The server as a process of its own, for what a test cannot do to itself: kill it, starve it, measure it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { afterwards, clientOf, filesIn, SECRET, type TestClient } from './service.ts'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+/** The Node that the product is pinned to; the one that runs the tests may be another. */
+export const NODE = path.join(ROOT, 'node_modules/.bin/node')
+const START_DEADLINE_MS = 20_000
+
+/** A line of the server's log. */
+export interface LogLine {
+  level: string
+  msg: string
+  [field: string]: unknown
+}
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+}
+
+export interface ProcessOptions {
+  /** Settings over those of the tests. */
+  env?: Record<string, string>
+  /** The data directory; without it one is made, and removed when the test or the file ends. */
+  dir?: string
+  /** What runs node: `['strace', '-f', …]`, `['prlimit', '--nofile=64']`. */
+  wrapper?: string[]
+  nodeArguments?: string[]
+}
+
+export interface ServerProcess extends TestClient {
+  readonly dir: string
+  /** The same after a restart. */
+  readonly url: string
+  /** Of node itself, also behind a wrapper. */
+  readonly pid: number
+  /** What the server has logged, from its first start on. */
+  readonly lines: LogLine[]
+  /** The first line that fits, logged already or yet to come. */
+  line(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>
+  /** Settled once the process that runs now has ended. */
+  readonly exited: Promise<Exit>
+  /** Sends the signal and waits for the end. */
+  kill(signal?: NodeJS.Signals): Promise<Exit>
+  /** Starts it again on the same folder and port; what still runs is killed first. */
+  restart(env?: Record<string, string>): Promise<void>
+  /** Resident memory in bytes, now and at its highest. */
+  memory(): Promise<{ rssBytes: number; peakBytes: number }>
+  openFiles(): Promise<number>
+  /** Files under `uploads/` or `recordings/`, as relative paths. */
+  files(folder: 'uploads' | 'recordings'): Promise<string[]>
+}
+
+/** The environment of a child that is not the test runner's own. */
+export const childEnvironment = (dir: string, env: Record<string, string> = {}): Record<string, string> => ({
+  PATH: process.env.PATH ?? '',
+  HOME: process.env.HOME ?? '',
+  NODE_ENV: 'test',
+  PORT: '0',
+  RECORDINGS_DATA_DIR: dir,
+  RECORDINGS_JWT_SECRET: SECRET,
+  RECORDINGS_MIN_FREE_SPACE: '0',
+  ...env,
+})
+
+/** The process or, behind a wrapper that waits for it, its descendant that runs node. */
+async function nodeBehind(pid: number): Promise<number> {
+  for (let at = pid; ; ) {
+    const executable = (await readFile(`/proc/${at}/comm`, 'utf8')).trim()
+    if (/^(node|MainThread)/.test(executable)) return at
+    const children = (await readFile(`/proc/${at}/task/${at}/children`, 'utf8')).trim().split(' ')
+    const child = Number(children[0])
+    if (!child) return at
+    at = child
+  }
+}
+
+export async function startProcess(options: ProcessOptions = {}): Promise<ServerProcess> {
+  const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'call-recordings-')))
+  let env = { ...options.env }
+  const lines: LogLine[] = []
+  let watchers: ((line: LogLine) => void)[] = []
+  let child: ChildProcess
+  let exited: Promise<Exit>
+  let url = ''
+  let pid = 0
+
+  function line(fits: (line: LogLine) => boolean, timeoutMs = 10_000, from = 0): Promise<LogLine> {
+    const known = lines.slice(from).find(fits)
+    if (known) return Promise.resolve(known)
+    return new Promise((resolve, reject) => {
+      const watch = (each: LogLine) => {
+        if (!fits(each)) return
+        done()
+        resolve(each)
+      }
+      const done = () => {
+        clearTimeout(timer)
+        watchers = watchers.filter((other) => other !== watch)
+      }
+      const timer = setTimeout(() => {
+        done()
+        reject(new Error(`no such line was logged; the last were ${JSON.stringify(lines.slice(-5))}`))
+      }, timeoutMs)
+      watchers.push(watch)
+    })
+  }
+
+  async function start() {
+    const [command = NODE, ...words] = [...(options.wrapper ?? []), NODE]
+    const from = lines.length
+    child = spawn(command, [...words, ...(options.nodeArguments ?? []), 'src/main.ts'], {
+      cwd: ROOT,
+      env: childEnvironment(dir, { ...(url && { PORT: new URL(url).port }), ...env }),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const running = child
+    const stderr: Buffer[] = []
+    running.stderr?.on('data', (data: Buffer) => stderr.push(data))
+    if (running.stdout) {
+      createInterface(running.stdout).on('line', (text) => {
+        const each = text.startsWith('{') ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
+        lines.push(each)
+        for (const watch of watchers) watch(each)
+      })
+    }
+    exited = once(running, 'close').then(([code, signal]) => ({ code, signal }) as Exit)
+    const ended = exited.then(({ code, signal }) => {
+      const said = [...lines.slice(from).map((each) => JSON.stringify(each)), Buffer.concat(stderr).toString()]
+      throw new Error(`the server ended with ${signal ?? code} before it listened:\n${said.join('\n')}`)
+    })
+    ended.catch(() => {})
+    const listening = await Promise.race([line((each) => each.msg === 'listening', START_DEADLINE_MS, from), ended])
+    url = listening.url as string
+    pid = await nodeBehind(running.pid as number)
+  }
+
+  /** The port may still be in the hands of a client that happened on it while nobody listened. */
+  async function startAgain() {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await start()
+      } catch (error) {
+        if (attempt === 5 || !/EADDRINUSE/.test((error as Error).message)) throw error
+      }
+    }
+  }
+
+  async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    if (child.exitCode === null && child.signalCode === null) {
+      try {
+        process.kill(pid, signal)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
+    return exited
+  }
+
+  const killNow = () => child.kill('SIGKILL')
+  process.on('exit', killNow)
+  await start()
+  afterwards(async () => {
+    process.off('exit', killNow)
+    await kill()
+    if (options.dir === undefined) await rm(dir, { recursive: true, force: true })
+  })
+
+  return {
+    dir,
+    get url() {
+      return url
+    },
+    get pid() {
+      return pid
+    },
+    lines,
+    line: (fits, timeoutMs) => line(fits, timeoutMs),
+    get exited() {
+      return exited
+    },
+    kill,
+    async restart(more = {}) {
+      await kill()
+      env = { ...env, ...more }
+      await startAgain()
+    },
+    async memory() {
+      const status = await readFile(`/proc/${pid}/status`, 'utf8')
+      const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024
+      return { rssBytes: bytes('VmRSS'), peakBytes: bytes('VmHWM') }
+    },
+    openFiles: async () => (await readdir(`/proc/${pid}/fd`)).length,
+    files: (folder) => filesIn(path.join(dir, folder)),
+    ...(await clientOf(() => url)),
+  }
+}
