@@ -11,8 +11,7 @@ if (stripsTypes) run()
 else refuse()
 
 function run() {
-  const cli = '../src/cli.ts'
-  import(cli)
+  import('../src/cli.ts')
     .then(({ main }) => main(process.argv.slice(2)))
     .catch((error) => {
       // The settings' faults are for the operator; anything else is ours, with its stack.

@@ -169,6 +169,7 @@ describe('lint refuses', () => {
     ['src/default.ts', 'noDefaultExport', 'export default 1'],
     ['src/said.ts', 'noConsole', "export const say = () => console.log('a')"],
     ['src/floating.ts', 'noFloatingPromises', 'const go = async () => 1\n\nexport const run = () => {\n  go()\n}'],
+    ['src/undeclared.ts', 'noUndeclaredDependencies', "import cookies from 'cookies'\n\nexport const c = cookies"],
     ['test/focused.test.ts', 'noFocusedTests', "import { test } from 'vitest'\n\ntest.only('a', () => {})"],
   ] as const
   const RIGHT = [
