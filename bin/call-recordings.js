@@ -11,13 +11,26 @@ if (stripsTypes) run()
 else refuse()
 
 function run() {
-  import('../src/cli.ts')
+  import('node:module')
+    .then(({ registerHooks }) => {
+      registerHooks({ resolve: lighter })
+      return import('../src/cli.ts')
+    })
     .then(({ main }) => main(process.argv.slice(2)))
     .catch((error) => {
       // The settings' faults are for the operator; anything else is ours, with its stack.
       console.error(error && error.name === 'ConfigError' ? error.message : error)
       process.exit(1)
     })
+}
+
+/**
+ * drizzle-orm as CommonJS: V8 links its ES modules, rings of `export *`, with 150 MB of garbage and in half a second
+ * (Node 24.21, drizzle-orm 0.45); its CommonJS takes 20 MB.
+ */
+function lighter(specifier, context, nextResolve) {
+  if (!/^drizzle-orm(\/|$)/.test(specifier)) return nextResolve(specifier, context)
+  return nextResolve(specifier, { ...context, conditions: ['node', 'require'] })
 }
 
 function refuse() {

@@ -118,7 +118,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
   async function start() {
     const [command = NODE, ...words] = [...(options.wrapper ?? []), NODE]
     const from = lines.length
-    child = spawn(command, [...words, ...(options.nodeArguments ?? []), 'src/main.ts'], {
+    child = spawn(command, [...words, ...(options.nodeArguments ?? []), 'bin/call-recordings.js', 'start'], {
       cwd: ROOT,
       env: childEnvironment(dir, { ...(url && { PORT: new URL(url).port }), ...env }),
       stdio: ['ignore', 'pipe', 'pipe'],
