@@ -15,7 +15,7 @@ const isClientError = (error: unknown): error is Error & { status: number; type?
   (error as unknown as { status: number }).status < 500
 
 function fromLibrary(error: unknown): ServiceError {
-  if (!isClientError(error)) return asServiceError(error)
+  if (error instanceof ServiceError || !isClientError(error)) return asServiceError(error)
   if (error.status === 413) return new ServiceError('too_large', 'The body is too long.', { cause: error })
   if (error.status === 415)
     return new ServiceError('unsupported_media_type', 'The body is encoded in a way that is not taken.', {
