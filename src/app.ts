@@ -5,6 +5,7 @@ import cors from 'cors'
 import express, { type Express } from 'express'
 import { healthRoutes } from './health.ts'
 import { leadRoutes } from './leads.ts'
+import { playbackRoutes } from './playback/playback.ts'
 import { notFound, problems } from './problem.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
 import { requestLog } from './request-log.ts'
@@ -39,7 +40,7 @@ const EXPOSED_HEADERS = [
 ]
 
 export function createApp(service: Service): Express {
-  const { config, log, db, auth, library, clock, events, ingest } = service
+  const { config, log, db, auth, library, links, clock, events, ingest } = service
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -66,6 +67,7 @@ export function createApp(service: Service): Express {
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
+  app.use('/api/leads/:leadId/recordings', playbackRoutes({ config, db, auth, library, links, events, clock }))
   app.use('/api', auth.required)
   app.use('/api', leadRoutes({ db, auth, clock }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))

@@ -4,14 +4,16 @@
  */
 
 import { mkdir } from 'node:fs/promises'
+import path from 'node:path'
 import { inArray, sql } from 'drizzle-orm'
-import { type Auth, createAuth } from './auth.ts'
+import { type Auth, createAuth, keptSecret } from './auth.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { uploads } from './db/schema.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
+import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
 import { type Library, openLibrary } from './recordings/library.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
@@ -27,6 +29,7 @@ export interface Service {
   readonly db: Database
   readonly auth: Auth
   readonly library: Library
+  readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
   readonly locker: UploadLocker
@@ -65,6 +68,7 @@ export async function createService(
     await promisedBytes(db),
   )
   const auth = await createAuth(config.auth, db, clock)
+  const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
   const ingest = createIngest({
     db,
@@ -87,6 +91,7 @@ export async function createService(
     db,
     auth,
     library,
+    links,
     space,
     ingest,
     locker,
@@ -95,6 +100,7 @@ export async function createService(
       ingest.drain()
       await sweep.stop()
       await ingest.settled()
+      library.close()
       await db.close()
     },
   }

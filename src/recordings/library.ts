@@ -7,6 +7,7 @@
 import { constants, copyFile, type FileHandle, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { syncDirectory } from '../durability.ts'
+import { createOpenFiles, type OpenFile } from './open-files.ts'
 
 /** Files on their way in from another file system; no key begins so. */
 const INCOMING = '.incoming'
@@ -22,6 +23,8 @@ export interface Library {
   put(source: string, key: string): Promise<void>
   /** The file, opened for reading. @throws ENOENT when it is gone */
   open(key: string): Promise<FileHandle>
+  /** The file, opened for reading and shared with others who read it. @throws ENOENT when it is gone */
+  acquire(key: string): Promise<OpenFile>
   /** Bytes in the file; undefined when it is gone. */
   sizeOf(key: string): Promise<number | undefined>
   /** Removes the file for good; its absence is fine. */
@@ -30,6 +33,7 @@ export interface Library {
   probe(): Promise<void>
   /** Where the file lies. @throws when the key would leave the directory */
   pathOf(key: string): string
+  close(): void
 }
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
@@ -38,6 +42,7 @@ export async function openLibrary(directory: string): Promise<Library> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   /** Folders seen to exist, so that the second recording of a lead makes none. */
   const folders = new Set<string>()
+  const openFiles = createOpenFiles()
 
   function pathOf(key: string): string {
     const file = path.resolve(directory, key)
@@ -119,9 +124,11 @@ export async function openLibrary(directory: string): Promise<Library> {
     put,
     pathOf,
     open: (key) => open(pathOf(key), 'r'),
+    acquire: (key) => openFiles.acquire(pathOf(key)),
     sizeOf: (key) => sizeOfFile(pathOf(key)),
     remove: async (key) => {
       const file = pathOf(key)
+      openFiles.forget(file)
       await rm(file, { force: true })
       await syncDirectory(path.dirname(file)).catch((error) => {
         if (!isMissing(error)) throw error
@@ -132,5 +139,6 @@ export async function openLibrary(directory: string): Promise<Library> {
       await writeFile(file, 'ok')
       await rm(file)
     },
+    close: () => openFiles.close(),
   }
 }

@@ -1,0 +1,237 @@
+/**
+ * Playback: a recording's bytes to whoever may hear it (RFC 9110), and the links that players use.
+ *
+ * One row → rights → preconditions → range → bytes. Behind nginx the service decides, and nginx sends what needs no
+ * further judgement.
+ */
+import { randomUUID } from 'node:crypto'
+import { eq, sql } from 'drizzle-orm'
+import { json, type Request, type Response, Router } from 'express'
+import { z } from 'zod'
+import { type Auth, type Caller, callerOf } from '../auth.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
+import type { Database } from '../db/database.ts'
+import { type Recording, recordings } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { isId } from '../ids.ts'
+import type { Library } from '../recordings/library.ts'
+import type { OpenFile } from '../recordings/open-files.ts'
+import { recordingPath } from '../recordings/recordings.ts'
+import { addressOf, checked } from '../request.ts'
+import { type Segment, sendSegments, TruncatedFile } from './body.ts'
+import { contentDisposition } from './disposition.ts'
+import type { PlaybackLinks } from './links.ts'
+import { evaluatePreconditions, rangeApplies } from './preconditions.ts'
+import { contentRange, multipartOf, selectRanges } from './range.ts'
+
+/** A link asked for by name of its time lives no longer than this, or than the setting where that is longer. */
+const MAX_LINK_SECONDS = 3_600
+
+/**
+ * To be kept by the listener's own browser, and asked for again at each use: rights may have ended. Nobody on the way
+ * may recode the bytes, since ranges count them.
+ */
+const CACHE_CONTROL = 'private, no-cache, no-transform'
+
+/** Opened by itself, a recording may play, and do nothing else: whatever its bytes are, no script of theirs runs. */
+const CONTENT_SECURITY_POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+
+/** A single range that nginx reads as we do; it gives up on numbers beyond 2^63. */
+const RANGE_FOR_NGINX = /^bytes=(\d{1,15}-\d{0,15}|-\d{1,15})$/i
+
+export const playbackLinkBody = z.object({
+  /** Longer than the service allows is shortened; `expires_at` tells. */
+  expires_in_seconds: z.number().int().min(1).optional(),
+})
+
+interface Parts {
+  config: Config
+  db: Database
+  auth: Auth
+  library: Library
+  links: PlaybackLinks
+  events: Events
+  clock: Clock
+}
+
+/** An alias, since Express wants its parameters indexable. */
+type Params = { leadId: string; recordingId: string }
+
+export function playbackRoutes({ config, db, auth, library, links, events, clock }: Parts): Router {
+  const router = Router({ mergeParams: true })
+  const { accelRedirect, linkExpiresAfterMs } = config.playback
+  const defaultLinkSeconds = Math.max(1, Math.floor(linkExpiresAfterMs / 1000))
+  const maxLinkSeconds = Math.max(MAX_LINK_SECONDS, defaultLinkSeconds)
+  // `<audio>` asks without CORS; this header alone says whether a page elsewhere may use the answer.
+  const resourcePolicy = config.cors.length > 0 ? 'cross-origin' : 'same-origin'
+  const recordingById = db.orm
+    .select()
+    .from(recordings)
+    .where(eq(recordings.id, sql.placeholder('id')))
+    .prepare()
+
+  /** The recording, if `caller` may hear it now. @throws ServiceError 403 or 404 as the contract says */
+  async function recordingFor(caller: Caller, { leadId, recordingId }: Params): Promise<Recording> {
+    const lead = await auth.leadFor(caller, leadId, 'use')
+    const recording = isId(recordingId) ? await recordingById.get({ id: recordingId }) : undefined
+    if (recording?.leadId !== lead.id) {
+      throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
+    }
+    return recording
+  }
+
+  /** Who is asking: by a login, or else by a playback link. */
+  async function listener(req: Request<Params>): Promise<Caller> {
+    const { token } = req.query
+    if (req.headers.authorization === undefined && typeof token === 'string') {
+      return links.verify(token, req.params.recordingId)
+    }
+    return auth.authenticate(req.headers.authorization)
+  }
+
+  const missing = (recording: Recording, cause?: unknown) => {
+    events.recordingFileMissing({ recordingId: recording.id, leadId: recording.leadId, path: recording.path })
+    return new ServiceError(
+      'recording_file_missing',
+      'The bytes of this recording are gone; the fault has been logged.',
+      {
+        cause,
+      },
+    )
+  }
+
+  async function acquire(recording: Recording): Promise<OpenFile> {
+    let file: OpenFile
+    try {
+      file = await library.acquire(recording.path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(recording, error)
+      throw error
+    }
+    if (file.size === recording.size) return file
+    file.release()
+    throw missing(recording, new TruncatedFile(`the file has ${file.size} bytes of ${recording.size}`))
+  }
+
+  router.get<Params>('/:recordingId', async (req, res) => {
+    const caller = await listener(req)
+    res.locals.caller = caller
+    const recording = await recordingFor(caller, req.params)
+    const { headers } = req
+    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs: recording.createdAtMs }
+    const common = {
+      ETag: stored.etag,
+      'Last-Modified': new Date(stored.lastModifiedMs).toUTCString(),
+      'Cache-Control': CACHE_CONTROL,
+      'Cross-Origin-Resource-Policy': resourcePolicy,
+    }
+
+    const conditions = {
+      ifMatch: headers['if-match'],
+      ifNoneMatch: headers['if-none-match'],
+      ifModifiedSince: headers['if-modified-since'],
+      ifUnmodifiedSince: headers['if-unmodified-since'],
+    }
+    const verdict = evaluatePreconditions(conditions, stored, clock.now())
+    if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
+    if (verdict === 304) {
+      res.writeHead(304, common).end()
+      return
+    }
+
+    const isHead = req.method === 'HEAD'
+    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, clock.now())
+    const ranges = isRanged ? selectRanges(headers.range, recording.size) : undefined
+    const described = {
+      ...common,
+      'Accept-Ranges': 'bytes',
+      'Content-Disposition': contentDisposition(
+        recording.filename,
+        req.query.download === undefined ? 'inline' : 'attachment',
+      ),
+      'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+      'Referrer-Policy': 'no-referrer',
+    }
+
+    const file = await acquire(recording)
+    try {
+      if (isHead) {
+        res
+          .writeHead(200, { ...described, 'Content-Type': recording.contentType, 'Content-Length': recording.size })
+          .end()
+      } else if (accelRedirect !== undefined && isForNginx(headers)) {
+        const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
+        res.writeHead(200, { ...described, 'Content-Type': recording.contentType, 'X-Accel-Redirect': address }).end()
+      } else {
+        await send(res, file, recording, ranges, described)
+      }
+    } catch (error) {
+      if (error instanceof TruncatedFile) throw missing(recording, error)
+      throw error
+    } finally {
+      file.release()
+    }
+  })
+
+  router.post<Params>('/:recordingId/playback-links', auth.required, json({ limit: '16kb' }), async (req, res) => {
+    const caller = callerOf(res)
+    const recording = await recordingFor(caller, req.params)
+    const { expires_in_seconds } = checked(playbackLinkBody, hasBody(req) ? req.body : {})
+    const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
+    const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
+    const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
+    res
+      .status(201)
+      .set('Cache-Control', 'no-store')
+      .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
+  })
+
+  return router
+}
+
+type Ranges = ReturnType<typeof selectRanges>
+
+/** The whole recording, one range of it, or several in one body (RFC 9110 §15.3.1, §15.3.7). */
+async function send(
+  res: Response,
+  file: OpenFile,
+  { size, contentType }: Recording,
+  ranges: Ranges,
+  described: Record<string, string>,
+): Promise<void> {
+  const boundary = randomUUID()
+  const several = ranges && ranges.length > 1 ? multipartOf(ranges, size, contentType, boundary) : undefined
+  if (several) {
+    const segments: Segment[] = several.parts.flatMap((part) => [part.head, part])
+    const head = { ...described, 'Content-Type': several.contentType, 'Content-Length': several.length }
+    return sendSegments(res, () => res.writeHead(206, head), file, [...segments, several.tail])
+  }
+  const [range] = ranges?.length === 1 ? ranges : []
+  if (range) {
+    const head = {
+      ...described,
+      'Content-Type': contentType,
+      'Content-Length': range.end - range.start + 1,
+      'Content-Range': contentRange(range, size),
+    }
+    return sendSegments(res, () => res.writeHead(206, head), file, [range])
+  }
+  const head = { ...described, 'Content-Type': contentType, 'Content-Length': size }
+  return sendSegments(res, () => res.writeHead(200, head), file, [{ start: 0, end: size - 1 }])
+}
+
+/**
+ * Whether nginx, handed the file, gives the same answer: it judges `If-…` by tags and dates of its own before it
+ * learns ours, and reads ranges more strictly. `If-Range` it gets right, since it compares with what we said.
+ */
+function isForNginx(headers: Request['headers']): boolean {
+  const isConditional = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'].some(
+    (name) => headers[name] !== undefined,
+  )
+  return !isConditional && (headers.range === undefined || RANGE_FOR_NGINX.test(headers.range))
+}
+
+const hasBody = ({ headers }: Pick<Request, 'headers'>): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0

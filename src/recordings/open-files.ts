@@ -1,0 +1,143 @@
+/**
+ * Open files of recordings, shared by all who listen to the same one, and kept a moment for the next range.
+ *
+ * A player asks for one recording many times within seconds. Opening and closing the file each time costs more than
+ * reading 64 KiB from it (64 listeners, one core: 13,300 ranges a second with, 20,300 without).
+ */
+import fs from 'node:fs'
+
+/** Without a reader for this long, a file is closed. */
+const IDLE_MS = 2_000
+/** Beyond this many open files, those without a reader go at once. */
+const MAX_KEPT = 256
+
+export interface OpenFile {
+  /** Bytes in the file when it was opened. */
+  readonly size: number
+  /** Fills `target` from its beginning with up to `length` bytes. @returns how many; 0 where the file ends */
+  read(target: Uint8Array, length: number, position: number): Promise<number>
+  /** To be called once for each `acquire`, after the last read has settled. */
+  release(): void
+}
+
+export interface OpenFiles {
+  /** @throws ENOENT when there is no such file */
+  acquire(file: string): Promise<OpenFile>
+  /** The file is about to go: nobody gets it any more, and its last reader closes it. */
+  forget(file: string): void
+  /** Closes all that nobody reads, the rest as soon as nobody does. */
+  close(): void
+}
+
+export function createOpenFiles(): OpenFiles {
+  const kept = new Map<string, Promise<Shared>>()
+  const idle = new Set<Shared>()
+  let timer: NodeJS.Timeout | undefined
+  let closing = false
+
+  function drop(shared: Shared): void {
+    idle.delete(shared)
+    if (shared.isKept) kept.delete(shared.file)
+    shared.isKept = false
+    fs.close(shared.fd, () => {}) // nothing was written; there is nothing to be told
+  }
+
+  function sweep(): void {
+    timer = undefined
+    const nowMs = performance.now()
+    for (const shared of idle) if (nowMs - shared.idleSinceMs >= IDLE_MS) drop(shared)
+    schedule()
+  }
+
+  function schedule(): void {
+    if (idle.size > 0) timer ??= setTimeout(sweep, IDLE_MS / 2).unref()
+  }
+
+  function onIdle(shared: Shared): void {
+    if (closing || !shared.isKept) {
+      drop(shared)
+      return
+    }
+    shared.idleSinceMs = performance.now()
+    idle.add(shared)
+    if (kept.size > MAX_KEPT) {
+      for (const longest of idle) {
+        drop(longest)
+        break
+      }
+    }
+    schedule()
+  }
+
+  async function acquire(file: string): Promise<OpenFile> {
+    let opening = kept.get(file)
+    if (!opening) {
+      opening = openShared(file, onIdle)
+      kept.set(file, opening)
+      opening.catch(() => kept.get(file) === opening && kept.delete(file))
+    }
+    const shared = await opening
+    idle.delete(shared)
+    shared.readers++
+    return shared
+  }
+
+  function forget(file: string): void {
+    const opening = kept.get(file)
+    kept.delete(file)
+    opening?.then(
+      (shared) => {
+        shared.isKept = false
+        if (idle.has(shared)) drop(shared)
+      },
+      () => {},
+    )
+  }
+
+  function close(): void {
+    closing = true
+    clearTimeout(timer)
+    for (const shared of idle) drop(shared)
+  }
+
+  return { acquire, forget, close }
+}
+
+class Shared implements OpenFile {
+  readonly file: string
+  readonly fd: number
+  readonly size: number
+  readers = 0
+  idleSinceMs = 0
+  isKept = true
+  readonly #onIdle: (shared: Shared) => void
+
+  constructor(file: string, fd: number, size: number, onIdle: (shared: Shared) => void) {
+    this.file = file
+    this.fd = fd
+    this.size = size
+    this.#onIdle = onIdle
+  }
+
+  // The callback API: FileHandle's promises cost 20 µs more for each file opened, read and closed.
+  read(target: Uint8Array, length: number, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.read(this.fd, target, 0, length, position, (error, count) => (error ? reject(error) : resolve(count)))
+    })
+  }
+
+  release(): void {
+    if (--this.readers === 0) this.#onIdle(this)
+  }
+}
+
+const openShared = (file: string, onIdle: (shared: Shared) => void): Promise<Shared> =>
+  new Promise((resolve, reject) => {
+    fs.open(file, 'r', (openError, fd) => {
+      if (openError) return reject(openError)
+      fs.fstat(fd, (statError, stat) => {
+        if (!statError) return resolve(new Shared(file, fd, stat.size, onIdle))
+        fs.close(fd, () => reject(statError))
+      })
+    })
+  })
