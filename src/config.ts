@@ -370,7 +370,7 @@ function places(values: Values) {
 
 const contains = (directory: string, place: string) => {
   const relative = path.relative(directory, place)
-  return relative === '' || !(relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
+  return !(relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
 }
 
 function toConfig(values: Sound): Config {

@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { ServiceError } from './errors.ts'
 import { type Log, maskTokens } from './log.ts'
 
 const COUNTED = Symbol('bytes of this connection that earlier requests account for')
@@ -41,14 +42,15 @@ export function requestLog(log: Log) {
     const socket: Counted = req.socket
     res.once('close', () => {
       const status = res.headersSent ? res.statusCode : undefined
-      const failed = status !== undefined && status >= 500
+      const aborted = !res.writableFinished
+      // Half an answer has a good status, whatever broke it off.
+      const failed = (status ?? 0) >= 500 || (aborted && statusOf(locals.error) >= 500)
       const level = failed ? 'error' : isProbe(url) ? 'debug' : 'info'
       const counted = socket[COUNTED]
       const { bytesRead: read, bytesWritten: written } = socket
       socket[COUNTED] = { read, written }
       if (!log.isLevelEnabled(level)) return
 
-      const aborted = !res.writableFinished
       log[level](
         {
           requestId,
@@ -64,12 +66,14 @@ export function requestLog(log: Log) {
           code: codeOf(locals.error),
           err: failed ? locals.error : undefined,
         },
-        aborted ? 'request aborted by the client' : 'request',
+        aborted ? (failed ? 'answer broken off' : 'request aborted by the client') : 'request',
       )
     })
     next()
   }
 }
+
+const statusOf = (error: unknown): number => (error instanceof ServiceError ? error.status : 0)
 
 const codeOf = (error: unknown): string | undefined => {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined

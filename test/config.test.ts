@@ -232,7 +232,13 @@ describe('the key', () => {
     })
   })
 
-  test.for(['ftp://a', 'a', 'file:///etc/keys', 'https://user:hunter2@id.example/keys'])('is not at %s', (text) => {
+  test.for([
+    'ftp://a',
+    'a',
+    'file:///etc/keys',
+    'https://user:hunter2@id.example/keys',
+    'https://hunter2@id.example/keys',
+  ])('is not at %s', (text) => {
     const [fault = '', ...others] = faultsOf({ RECORDINGS_JWKS_URL: text })
     expect(others).toEqual([])
     expect(fault).toMatch(/^RECORDINGS_JWKS_URL is .*: expected an http or https address without credentials$/)

@@ -57,8 +57,13 @@ async function startApp(level?: string) {
   })
   app.get('/half', (_req, res) => res.write('half'))
   app.get('/hangs', () => {})
+  app.get('/breaks', (_req, res) => {
+    res.write('half')
+    throw new ServiceError('unavailable', 'The storage is away.')
+  })
   app.use(((error, _req, res, _next) => {
     res.locals.error = error
+    if (res.headersSent) return res.destroy()
     res.status(error.status).send(error.message)
   }) satisfies express.ErrorRequestHandler)
   const server = createServer(app).listen(0, '127.0.0.1')
@@ -171,6 +176,18 @@ describe('the line of a request', () => {
     expect(said.status).toBe(status)
   })
 
+  test('of an answer that we broke off is an error, though its status was good', async () => {
+    const { address, line } = await startApp()
+    await expect(fetch(`${address}/breaks`).then((res) => res.text())).rejects.toThrow()
+    expect(await line()).toMatchObject({
+      level: 'error',
+      status: 200,
+      aborted: true,
+      msg: 'answer broken off',
+      err: { code: 'unavailable' },
+    })
+  })
+
   test('never has a header in it', async () => {
     const { address, line } = await startApp()
     const secret = 'never-to-be-seen'
@@ -192,6 +209,7 @@ describe('masking', () => {
       '/a?access_token=***&X-Amz-Signature=***&clientSecret=***',
     ],
     ['/a?TOKEN=abc=def?ghi', '/a?TOKEN=***'],
+    ['/a?token=abc?jwt=def&b=c', '/a?token=***&b=c'],
     ['/a?%74oken=abc', '/a?%74oken=***'],
     ['/a?next=/b?token=abc', '/a?next=/b?token=***'],
     ['/a#access_token=abc', '/a#access_token=***'],
