@@ -10,6 +10,7 @@ import { notFound, problems } from './problem.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
 import { requestLog } from './request-log.ts'
 import type { Service } from './service.ts'
+import { letBodyCome } from './uploads/linger.ts'
 import { tusRoutes } from './uploads/tus.ts'
 
 /** What a page on another origin may read of an answer; browsers hide all else. */
@@ -69,6 +70,10 @@ export function createApp(service: Service): Express {
   })
   app.use('/api/leads/:leadId/recordings', playbackRoutes({ config, db, auth, library, links, events, clock }))
   app.use('/api', auth.required)
+  app.use('/api', (req, res, next) => {
+    letBodyCome(req, res)
+    next()
+  })
   app.use('/api', leadRoutes({ db, auth, clock }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
   app.use(notFound)

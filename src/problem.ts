@@ -14,7 +14,8 @@ const isClientError = (error: unknown): error is Error & { status: number; type?
   typeof (error as { status?: unknown }).status === 'number' &&
   (error as unknown as { status: number }).status < 500
 
-function fromLibrary(error: unknown): ServiceError {
+/** What a client is told of any error of a route, express' own among them. */
+export function toldOf(error: unknown): ServiceError {
   if (error instanceof ServiceError || !isClientError(error)) return asServiceError(error)
   if (error.status === 413) return new ServiceError('too_large', 'The body is too long.', { cause: error })
   if (error.status === 415)
@@ -32,7 +33,7 @@ export const notFound: RequestHandler = () => {
 
 /** The last of all handlers. */
 export const problems: ErrorRequestHandler = (error, _req, res, _next) => {
-  const told = fromLibrary(error)
+  const told = toldOf(error)
   res.locals.error = told
   if (res.headersSent) return res.destroy()
   res

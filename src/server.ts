@@ -23,7 +23,10 @@ export async function startServer(service: Service): Promise<RunningServer> {
     headersTimeout: 60_000,
     keepAliveTimeout: 65_000,
   })
-  server.on('request', createApp(service))
+  const app = createApp(service)
+  server.on('request', app)
+  // The routes say when they want the body; until then a client that asks first has sent none of it.
+  server.on('checkContinue', app)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port, backlog: 2_048 }, resolve)

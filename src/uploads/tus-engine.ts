@@ -11,36 +11,40 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { type Locker, Server, type ServerOptions, type Upload } from '@tus/server'
+import { endAnswer } from './linger.ts'
 import type { Staging } from './staging.ts'
+import type { EngineHeaders } from './tus-headers.ts'
 
 /** What the handlers of @tus/server 2.4 read of a request. */
 export interface EngineRequest {
   method: string
   url: string
-  headers: EngineHeaders
+  headers: HeadersView
   body: Readable
   runtime: { node: { req: IncomingMessage; res: ServerResponse } }
 }
 
 /** As much of `Headers` as the handlers use. */
-class EngineHeaders {
-  readonly #headers: IncomingMessage['headers']
+class HeadersView {
+  readonly #headers: EngineHeaders
 
-  constructor(headers: IncomingMessage['headers']) {
+  constructor(headers: EngineHeaders) {
     this.#headers = headers
   }
 
   get(name: string): string | null {
-    const value = this.#headers[name.toLowerCase()]
-    return value === undefined ? null : String(value)
+    return this.#headers[name.toLowerCase()] ?? null
   }
 
   has(name: string): boolean {
-    return this.#headers[name.toLowerCase()] !== undefined
+    return this.get(name) !== null
   }
 
   *entries(): IterableIterator<[string, string]> {
-    for (const name in this.#headers) yield [name, String(this.#headers[name])]
+    for (const name in this.#headers) {
+      const value = this.get(name)
+      if (value !== null) yield [name, value]
+    }
   }
 }
 
@@ -69,8 +73,12 @@ interface WritingHandler {
 }
 
 export interface Engine {
-  /** Runs one request; the answer is the library's, not yet sent. */
-  handle(method: string, req: IncomingMessage, res: ServerResponse): Promise<Response>
+  /**
+   * Runs one request; the answer is the library's, not yet sent.
+   *
+   * @param headers what the library may see of the request's headers
+   */
+  handle(method: string, headers: EngineHeaders, req: IncomingMessage, res: ServerResponse): Promise<Response>
 }
 
 export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
@@ -83,12 +91,12 @@ export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
       body ? writeBody(body, upload, maxBytes, signal) : Promise.resolve(upload.offset)
   }
   return {
-    handle(method, req, res) {
+    handle(method, headers, req, res) {
       const request: EngineRequest = {
         method,
         // The path alone: the library takes whatever follows the last slash for the id.
         url: `http://localhost${(req.url ?? '/').split('?', 1)[0]}`,
-        headers: new EngineHeaders(req.headers),
+        headers: new HeadersView(headers),
         body: req,
         runtime: { node: { req, res } },
       }
@@ -98,7 +106,12 @@ export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
 }
 
 /** Sends the library's answer; `extra` wins over its headers, and its CORS and connection headers are left to ours. */
-export async function send(res: ServerResponse, response: Response, extra: OutgoingHttpHeaders): Promise<void> {
+export async function send(
+  req: IncomingMessage,
+  res: ServerResponse,
+  response: Response,
+  extra: OutgoingHttpHeaders,
+): Promise<void> {
   if (res.headersSent || res.destroyed) return
   for (const [name, value] of response.headers) {
     if (name.startsWith('access-control-') || name === 'connection' || name === 'content-length') continue
@@ -112,5 +125,5 @@ export async function send(res: ServerResponse, response: Response, extra: Outgo
   const text = response.body === null ? '' : await response.text()
   if (response.status !== 204) res.setHeader('Content-Length', Buffer.byteLength(text))
   if (text !== '' && !res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'text/plain; charset=utf-8')
-  res.end(text)
+  await endAnswer(req, res, text)
 }

@@ -7,7 +7,7 @@
  */
 
 import type { IncomingMessage } from 'node:http'
-import { ERRORS, type Upload } from '@tus/server'
+import { ERRORS } from '@tus/server'
 import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
 import { type Auth, type Caller, callerOf } from '../auth.ts'
 import type { Config } from '../config.ts'
@@ -16,22 +16,33 @@ import type { Lead, UploadRow } from '../db/schema.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { callLogOf } from '../leads.ts'
+import { toldOf } from '../problem.ts'
 import { recordingPath } from '../recordings/recordings.ts'
 import { addressOf } from '../request.ts'
 import { baseName, checkFilename } from './filename.ts'
 import type { Ingest } from './ingest.ts'
+import { endAnswer, letBodyCome } from './linger.ts'
 import type { UploadLocker } from './locker.ts'
 import { createEngine, type EngineRequest, send } from './tus-engine.ts'
+import { type Creation, checkPatch, creationOf, forEngine, methodOf, textOf } from './tus-headers.ts'
 
 const TUS_VERSION = '1.0.0'
 const EXTENSIONS = ['creation', 'creation-with-upload', 'creation-defer-length', 'termination', 'expiration']
 
-/** What the middleware settled about a request before the engine sees it. */
+/** What is settled about a request before the engine sees it, and what comes up on the way. */
 interface Context {
   req: Request
+  res: Response
   caller: Caller
   lead: Lead
+  /** Of a creation. */
+  creation?: Creation
+  /** Undefined until a creation has made it. */
   uploadId: string | undefined
+  /** The line died before all had come. */
+  cut?: boolean
+  /** All has come, and is not a recording yet. */
+  unfinished?: boolean
   error?: ServiceError
 }
 
@@ -65,22 +76,30 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       return addressOf(req, config.publicUrl, `/api/leads/${lead.id}/uploads/${id}`)
     },
     onUploadCreate: async (request, upload) => {
-      await begin(contextOf(request), upload)
+      await begin(contextOf(request), upload.id)
       return {}
     },
     onUploadFinish: async (request, upload) => {
-      const { req } = contextOf(request)
-      const finished = await ingest.finish(upload.id)
-      return { headers: recordingHeaders(req, finished.upload) }
+      const context = contextOf(request)
+      await ingest.finish(upload.id).catch((error) => {
+        // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
+        // of nothing that has come: what it does next finds out.
+        if (!context.creation || asServiceError(error).status < 500) throw error
+        context.unfinished = true
+      })
+      return {}
     },
     onResponseError: async (request, error) => {
       const context = contextOf(request)
-      const told = await inOurWords(error, context)
-      context.error = told
-      return { status_code: told.status, body: asText(told) }
+      context.error = await inOurWords(error, context)
+      return { status_code: context.error.status, body: asText(context.error) }
     },
     writeBody: async (body, upload, maxBytes, signal) => {
+      const context = contexts.get(body as IncomingMessage) as Context
+      letBodyCome(context.req, context.res)
       const { offset, end } = await ingest.append(upload.id, body, { maxBytes, signal })
+      context.cut = end === 'cut' && offset !== upload.size
+      // What comes beyond a declared length is not the upload's: the upload is whole, and the connection ends.
       if (offset === upload.size || end === 'all' || end === 'cut') return offset
       if (end === 'overrun') throw new ServiceError('too_large', 'More bytes came than the upload may have.')
       throw new ServiceError('upload_locked', 'Another request took this upload over; what came is kept.', {
@@ -89,24 +108,28 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     },
   })
 
-  /** Refuses an upload before a byte is sent when what it promises does not fit (§ creation). */
-  async function begin({ caller, lead, req }: Context, upload: Upload): Promise<void> {
-    if (upload.size === 0) throw new ServiceError('empty_upload', 'A recording has at least one byte.')
-    const { filename, call_log_id: callLogId } = upload.metadata ?? {}
+  /** Refuses an upload before a byte is sent when what it promises does not fit (§ Creation). */
+  async function begin(context: Context, id: string): Promise<void> {
+    const { caller, lead, req } = context
+    const { length = null, metadata } = context.creation as Creation
+    if (length === 0) throw new ServiceError('empty_upload', 'A recording has at least one byte.')
+    const filename = textOf(metadata, 'filename')
+    const callLogId = textOf(metadata, 'call_log_id')
     if (!filename) throw new ServiceError('missing_parameter', 'Upload-Metadata names no filename.')
     if (!callLogId) throw new ServiceError('missing_parameter', 'Upload-Metadata names no call_log_id.')
     const name = checkFilename(baseName(filename))
     await callLogOf(db, lead.id, callLogId)
     await ingest.begin({
-      id: upload.id,
+      id,
       door: 'tus',
       caller,
       leadId: lead.id,
       callLogId,
       filename: name,
       metadata: req.headers['upload-metadata'] as string,
-      length: upload.size ?? null,
+      length,
     })
+    context.uploadId = id
   }
 
   const recordingHeaders = (req: Request, row: UploadRow): Record<string, string> =>
@@ -117,11 +140,15 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
           'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
         }
 
+  const expiryHeaders = (row: UploadRow) => ({ 'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString() })
+
   /** What the answer says beyond the library's: where the recording is, or when the upload expires. */
-  async function uploadHeaders(req: Request, id: string): Promise<Record<string, string>> {
-    const row = await ingest.find(id)
-    if (row.state === 'finished') return recordingHeaders(req, row)
-    return { 'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString() }
+  function uploadHeaders(method: string, req: Request, row: UploadRow): Record<string, string> {
+    return {
+      // As it came: the library's own would be decoded and encoded again, which values that are no text do not survive.
+      ...(method === 'HEAD' && row.metadata !== null && { 'Upload-Metadata': row.metadata }),
+      ...(row.state === 'finished' ? recordingHeaders(req, row) : expiryHeaders(row)),
+    }
   }
 
   /** The library's errors are objects of its own; some need more than it can know. */
@@ -130,20 +157,13 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       case ERRORS.INVALID_OFFSET: {
         const row = uploadId === undefined ? undefined : await ingest.find(uploadId)
         return new ServiceError('offset_conflict', 'The upload stands at another offset.', {
-          headers: row ? { 'Upload-Offset': String(row.offset) } : {},
+          headers: row
+            ? { 'Upload-Offset': String(row.offset), ...(row.state === 'receiving' && expiryHeaders(row)) }
+            : {},
         })
       }
-      case ERRORS.MISSING_OFFSET:
-        return new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
-      case ERRORS.INVALID_CONTENT_TYPE:
-        return wrongType()
       case ERRORS.INVALID_LENGTH:
-        return new ServiceError(
-          'invalid_length',
-          'Either Upload-Length or Upload-Defer-Length is required, and it is fixed once.',
-        )
-      case ERRORS.INVALID_METADATA:
-        return new ServiceError('invalid_metadata', 'Upload-Metadata is not valid.')
+        return new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
       case ERRORS.ERR_SIZE_EXCEEDED:
         return new ServiceError('too_large', 'The body is longer than what is missing of the upload.')
       case ERRORS.ERR_MAX_SIZE_EXCEEDED:
@@ -159,30 +179,49 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     }
   }
 
-  /** An upload is touched by who began it, on the lead that it began on. */
-  async function assertMine({ caller, lead, uploadId }: Context): Promise<void> {
-    const row = await ingest.find(uploadId as string)
+  /** The upload, which is touched by who began it, on the lead that it began on. */
+  async function myUpload(caller: Caller, lead: Lead, uploadId: string): Promise<UploadRow> {
+    const row = await ingest.find(uploadId)
     if (row.leadId !== lead.id) throw new ServiceError('upload_not_found', 'There is no such upload.')
     if (caller.role !== 'service' && row.callerId !== caller.id) {
       throw new ServiceError('not_your_upload', 'This upload was begun by another caller.')
     }
+    return row
   }
 
-  async function handle(method: string, req: Request, res: Response, uploadId: string | undefined): Promise<void> {
-    const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
-    const context: Context = { req, caller, lead, uploadId }
-    if (uploadId !== undefined) await assertMine(context)
+  async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
     contexts.set(req, context)
     req.socket.setTimeout(config.uploads.idleTimeoutMs)
-    const response = await engine.handle(method, req, res)
+    const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.error) {
       res.locals.error = context.error
-      return send(res, response, context.error.headers)
+      return send(req, res, response, context.error.headers)
     }
-    const id = uploadId ?? response.headers.get('location')?.split('/').pop()
-    const more = id === undefined || method === 'DELETE' ? {} : await uploadHeaders(req, id)
-    await send(res, response, more)
+    const more = method === 'DELETE' ? {} : uploadHeaders(method, req, await ingest.find(context.uploadId as string))
+    await send(req, res, response, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
+  }
+
+  /** A creation whose client will never learn the upload's address leaves none behind. */
+  async function abandon({ uploadId }: Context): Promise<void> {
+    if (uploadId === undefined) return
+    await locker.hold(uploadId, AbortSignal.timeout(1_000), () => ingest.cancel(uploadId)).catch(() => {})
+  }
+
+  async function create(req: Request, res: Response): Promise<void> {
+    const caller = callerOf(res)
+    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const context: Context = { req, res, caller, lead, creation: creationOf(req.headers), uploadId: undefined }
+    await handle('POST', req, res, context)
+    if (context.error || context.cut) await abandon(context)
+  }
+
+  async function change(method: string, req: Request, res: Response): Promise<void> {
+    const caller = callerOf(res)
+    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const uploadId = req.params.uploadId as string
+    const row = await myUpload(caller, lead, uploadId)
+    if (method === 'PATCH') checkPatch(req.headers)
+    await handle(method, req, res, { req, res, caller, lead, uploadId }, row)
   }
 
   const router = Router({ mergeParams: true })
@@ -208,23 +247,26 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   })
 
   router.use(auth.required)
-  router.post('/', (req, res) => handle('POST', req, res, undefined))
-  router.all('/:uploadId', async (req, res) => {
-    // tus 1.0 § X-HTTP-Method-Override: for clients that cannot send PATCH or DELETE.
-    const method = String(req.headers['x-http-method-override'] ?? req.method).toUpperCase()
-    if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw notAllowed('HEAD, PATCH, DELETE, OPTIONS')
-    if (method === 'PATCH' && req.headers['content-type'] !== 'application/offset+octet-stream') throw wrongType()
-    await handle(method, req, res, req.params.uploadId)
+  router.all('/', (req, res) => {
+    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('POST, OPTIONS')
+    return create(req, res)
   })
-  router.all('/', () => {
-    throw notAllowed('POST, OPTIONS')
+  router.all('/:uploadId', (req, res) => {
+    const method = methodOf(req.method, req.headers)
+    if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw notAllowed('HEAD, PATCH, DELETE, OPTIONS')
+    return change(method, req, res)
   })
 
-  const inText: ErrorRequestHandler = (error, _req, res, _next) => {
-    const told = asServiceError(error)
+  const inText: ErrorRequestHandler = async (error, req, res, _next) => {
+    const told = toldOf(error)
     res.locals.error = told
     if (res.headersSent) return res.destroy()
-    res.status(told.status).set(told.headers).type('text/plain').send(asText(told))
+    const text = asText(told)
+    res
+      .status(told.status)
+      .set(told.headers)
+      .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
+    await endAnswer(req, res, text)
   }
   router.use(inText)
 
@@ -232,8 +274,6 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 }
 
 const asText = (error: ServiceError) => `${error.code}: ${error.message}\n`
-
-const wrongType = () => new ServiceError('unsupported_media_type', 'Bytes are sent as application/offset+octet-stream.')
 
 const notAllowed = (allow: string) =>
   new ServiceError('method_not_allowed', 'This address does not take that method.', { headers: { Allow: allow } })

@@ -1,0 +1,178 @@
+/**
+ * The headers of a tus request (tus 1.0), checked to the letter before the engine sees them.
+ *
+ * The library reads `1e3` as 1 and refuses headers that a proxy adds, so it is shown only what has been checked here.
+ * Pure: headers in, values or a ServiceError out.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import { ServiceError } from '../errors.ts'
+
+/** What bytes are sent as, in PATCH and in a creation with upload. */
+const OFFSET_TYPE = 'application/offset+octet-stream'
+
+/** What a creation says of its part in a concatenation. */
+export type Concat = { kind: 'partial' } | { kind: 'final'; addresses: string[] }
+
+/** `Upload-Metadata`, decoded; an empty value is an empty buffer. */
+export type UploadMetadata = ReadonlyMap<string, Buffer>
+
+/** The headers that the engine may see, by their lower-case names. */
+export type EngineHeaders = Readonly<Record<string, string | undefined>>
+
+const text = (headers: IncomingHttpHeaders, name: string): string | undefined => {
+  const value = headers[name]
+  return Array.isArray(value) ? value.join(', ') : value
+}
+
+/**
+ * The method a request means: `X-HTTP-Method-Override` counts on POST alone, since it is there for clients that can
+ * send no PATCH or DELETE, and a cached or safe method must not turn into another.
+ *
+ * @see tus 1.0 § X-HTTP-Method-Override
+ */
+export function methodOf(method: string, headers: IncomingHttpHeaders): string {
+  const override = method === 'POST' ? text(headers, 'x-http-method-override') : undefined
+  return override === undefined ? method : override.toUpperCase()
+}
+
+/**
+ * A count of bytes: digits without sign, leading zero, fraction or exponent. `Infinity` for one too large to count.
+ *
+ * @throws ServiceError 400
+ * @see tus 1.0 § Upload-Offset, § Upload-Length
+ */
+function bytesIn(headers: IncomingHttpHeaders, name: string): number | undefined {
+  const value = text(headers, name)
+  if (value === undefined) return undefined
+  if (!/^(0|[1-9]\d*)$/.test(value)) {
+    throw new ServiceError('invalid_length', `${titled(name)} must be a plain non-negative integer.`)
+  }
+  const bytes = Number(value)
+  return Number.isSafeInteger(bytes) ? bytes : Number.POSITIVE_INFINITY
+}
+
+const titled = (name: string) => name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())
+
+/** True for the type that bytes are sent as (RFC 9110 §8.3.1: letters of either case, parameters aside). */
+const isOffsetStream = (contentType: string | undefined) =>
+  contentType !== undefined && (contentType.split(';', 1)[0] as string).trim().toLowerCase() === OFFSET_TYPE
+
+const hasBody = (headers: IncomingHttpHeaders) =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+
+const wrongType = () => new ServiceError('unsupported_media_type', `Bytes are sent as ${OFFSET_TYPE}.`)
+
+/**
+ * @throws ServiceError `invalid_metadata`
+ * @see tus 1.0 § Upload-Metadata
+ */
+export function metadataOf(headers: IncomingHttpHeaders): UploadMetadata {
+  const header = text(headers, 'upload-metadata')
+  const metadata = new Map<string, Buffer>()
+  if (header === undefined) return metadata
+  for (const pair of header.split(',')) {
+    const [, key, value = ''] = /^([\x21-\x2b\x2d-\x7e]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/.exec(pair) ?? []
+    if (key === undefined || value.length % 4 !== 0) {
+      throw new ServiceError('invalid_metadata', 'Upload-Metadata must be pairs of a key, a space and Base64.')
+    }
+    if (metadata.has(key)) throw new ServiceError('invalid_metadata', `Upload-Metadata names ${key} twice.`)
+    metadata.set(key, Buffer.from(value, 'base64'))
+  }
+  return metadata
+}
+
+/** A value that must be text; undefined where it is missing or empty. @throws ServiceError `invalid_metadata` when it is no UTF-8 */
+export function textOf(metadata: UploadMetadata, key: string): string | undefined {
+  const value = metadata.get(key)
+  if (value === undefined || value.length === 0) return undefined
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(value)
+  } catch {
+    throw new ServiceError('invalid_metadata', `The value of ${key} in Upload-Metadata is no UTF-8.`)
+  }
+}
+
+/**
+ * @throws ServiceError `invalid_parameter`
+ * @see tus 1.0 § Upload-Concat
+ */
+export function concatOf(headers: IncomingHttpHeaders): Concat | undefined {
+  const header = text(headers, 'upload-concat')
+  if (header === undefined) return undefined
+  if (header === 'partial') return { kind: 'partial' }
+  const addresses = header.startsWith('final;') ? header.slice('final;'.length).split(' ').filter(Boolean) : []
+  if (addresses.length === 0) {
+    throw new ServiceError('invalid_parameter', 'Upload-Concat must be partial, or final; and the parts’ addresses.')
+  }
+  return { kind: 'final', addresses }
+}
+
+/** What a creation promises. */
+export interface Creation {
+  /** Bytes; undefined while deferred, and for a final upload. */
+  length: number | undefined
+  metadata: UploadMetadata
+  concat: Concat | undefined
+}
+
+/**
+ * A creation, as its headers promise it.
+ *
+ * @throws ServiceError 400, 413 or 415, before anything is created
+ * @see tus 1.0 § Creation, § Creation With Upload, § Concatenation
+ */
+export function creationOf(headers: IncomingHttpHeaders): Creation {
+  const length = bytesIn(headers, 'upload-length')
+  const defer = text(headers, 'upload-defer-length')
+  if (defer !== undefined && defer !== '1') {
+    throw new ServiceError('invalid_length', 'Upload-Defer-Length must be 1 or left out.')
+  }
+  const concat = concatOf(headers)
+  const metadata = metadataOf(headers)
+  if (concat?.kind === 'final') {
+    if (length !== undefined || defer !== undefined) {
+      throw new ServiceError('invalid_length', 'The length of a final upload is that of its parts; it is not declared.')
+    }
+    if (hasBody(headers)) throw new ServiceError('invalid_request', 'A final upload takes its bytes from its parts.')
+    return { length, metadata, concat }
+  }
+  if ((length === undefined) === (defer === undefined)) {
+    throw new ServiceError('invalid_length', 'Either Upload-Length or Upload-Defer-Length: 1 is required.')
+  }
+  const type = text(headers, 'content-type')
+  if (type !== undefined && hasBody(headers) && !isOffsetStream(type)) throw wrongType()
+  if (isOffsetStream(type) && Number(headers['content-length'] ?? 0) > (length ?? Number.POSITIVE_INFINITY)) {
+    throw new ServiceError('too_large', 'The body is longer than the upload.')
+  }
+  return { length, metadata, concat }
+}
+
+/**
+ * @throws ServiceError 400 or 415
+ * @see tus 1.0 § PATCH
+ */
+export function checkPatch(headers: IncomingHttpHeaders): void {
+  if (!isOffsetStream(text(headers, 'content-type'))) throw wrongType()
+  if (bytesIn(headers, 'upload-offset') === undefined) {
+    throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
+  }
+  bytesIn(headers, 'upload-length')
+}
+
+/**
+ * What the engine is shown of a request that has been checked.
+ *
+ * @param knownLength bytes the upload has, where that is known: a repeated declaration of the same is no change
+ */
+export function forEngine(headers: IncomingHttpHeaders, knownLength: number | null = null): EngineHeaders {
+  const length = text(headers, 'upload-length')
+  return {
+    'tus-resumable': text(headers, 'tus-resumable'),
+    'content-length': text(headers, 'content-length'),
+    'content-type': isOffsetStream(text(headers, 'content-type')) ? OFFSET_TYPE : undefined,
+    'upload-offset': text(headers, 'upload-offset'),
+    'upload-length': knownLength !== null && length === String(knownLength) ? undefined : length,
+    'upload-defer-length': text(headers, 'upload-defer-length'),
+    'upload-metadata': text(headers, 'upload-metadata'),
+  }
+}
