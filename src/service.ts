@@ -5,7 +5,7 @@
 
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
-import { inArray, sql } from 'drizzle-orm'
+import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import { type Auth, createAuth, keptSecret } from './auth.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
@@ -17,7 +17,7 @@ import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
 import { type Library, openLibrary } from './recordings/library.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { createSpace, type Space } from './uploads/space.ts'
+import { createSpace, type Promised, type Space } from './uploads/space.ts'
 import { Staging } from './uploads/staging.ts'
 import { createSweep, type Sweep } from './uploads/sweep.ts'
 
@@ -37,15 +37,13 @@ export interface Service {
   close(): Promise<void>
 }
 
-/** Bytes that open uploads have been promised and that have not come. */
-async function promisedBytes(db: Database): Promise<number> {
-  const row = await db.orm
-    .select({ bytes: sql<number>`coalesce(sum(${uploads.length} - ${uploads.offset}), 0)` })
+/** What open uploads of known length may still bring. */
+const promised = async (db: Database): Promise<Promised[]> =>
+  db.orm
+    .select({ id: uploads.id, length: sql<number>`${uploads.length}`, offset: uploads.offset })
     .from(uploads)
-    .where(inArray(uploads.state, ['receiving']))
-    .get()
-  return row?.bytes ?? 0
-}
+    .where(and(inArray(uploads.state, ['receiving', 'finishing']), isNotNull(uploads.length)))
+    .all()
 
 /**
  * @param clock the time, which tests move
@@ -62,11 +60,7 @@ export async function createService(
   const events = createEvents(log)
   const db = await openDatabase(config.databaseFile)
   const library = await openLibrary(config.recordingsDir)
-  const space = await createSpace(
-    [config.uploadsDir, config.recordingsDir],
-    config.uploads.minFreeBytes,
-    await promisedBytes(db),
-  )
+  const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
   const auth = await createAuth(config.auth, db, clock)
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })

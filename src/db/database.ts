@@ -9,6 +9,7 @@
  * write is tried again from a timer until its deadline.
  */
 
+import { open } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import BetterSqlite3 from 'better-sqlite3'
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
@@ -60,6 +61,14 @@ export const must = (statement: Statement, error: () => Error): Statement => ({
   },
 })
 
+/** A condition of a transaction: where the query's row does not pass, `error` is thrown and the transaction undone. */
+export const holds = <R>(query: () => unknown, passes: (row: R) => boolean, error: () => Error): Statement => ({
+  run() {
+    if (!passes(query() as R)) throw error()
+    return { changes: 0 }
+  },
+})
+
 interface Job {
   statements: Statement[]
   deadlineMs: number
@@ -83,6 +92,7 @@ const migrationsFolder = fileURLToPath(new URL('../../drizzle/sqlite', import.me
 
 /** Opens the database file, creates it where it is missing (mode 0600), and brings its tables up to date. */
 export async function openDatabase(file: string): Promise<Database> {
+  await (await open(file, 'a', 0o600)).close()
   const sqlite = new BetterSqlite3(file, { timeout: 10_000 })
   sqlite.pragma('journal_mode = WAL')
   sqlite.pragma('synchronous = FULL')
@@ -121,8 +131,8 @@ export async function openDatabase(file: string): Promise<Database> {
 
   /** Runs one job inside the open transaction; undoes just this job when it throws. */
   function runJob(job: Job, alone: boolean): { changes: number[] } | { error: unknown } {
-    if (!alone) savepoint.run()
     try {
+      if (!alone) savepoint.run()
       const changes = job.statements.map((statement) => statement.run().changes)
       if (!alone) release.run()
       return { changes }
@@ -148,7 +158,18 @@ export async function openDatabase(file: string): Promise<Database> {
       return
     }
     const alone = jobs.length === 1
-    const outcomes = jobs.map((job) => runJob(job, alone))
+    const outcomes: ReturnType<typeof runJob>[] = []
+    for (const job of jobs) {
+      const outcome = runJob(job, alone)
+      outcomes.push(outcome)
+      if (!sqlite.inTransaction) {
+        // A full disk or a failing one undoes everybody's work, not just that of the job it struck: the others run again.
+        job.reject('error' in outcome ? outcome.error : new Error('the transaction ended by itself'))
+        queue = [...jobs.filter((other) => other !== job), ...queue]
+        if (queue.length > 0) schedule()
+        return
+      }
+    }
     try {
       const first = outcomes[0]
       if (alone && first && 'error' in first) {

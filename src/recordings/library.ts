@@ -54,8 +54,9 @@ export async function openLibrary(directory: string): Promise<Library> {
 
   async function makeFolder(folder: string): Promise<void> {
     if (folders.has(folder)) return
-    const made = await mkdir(folder, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await syncDirectory(path.dirname(folder))
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    // Also where it was there before: who made it may have ended before its name was durable.
+    await syncDirectory(path.dirname(folder))
     if (folders.size > 50_000) folders.clear()
     folders.add(folder)
   }

@@ -14,7 +14,7 @@ import { and, eq, inArray, lte, sql } from 'drizzle-orm'
 import type { Auth, Caller } from '../auth.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
-import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
+import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
 import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
 import { sha256Of } from '../digest.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
@@ -53,6 +53,12 @@ interface Open {
   row: UploadRow
   /** The offset that the table has. */
   savedOffset: number
+  /** How many are at work on it: it must not be forgotten meanwhile. */
+  users: number
+  /** Its finish was refused for good as things stand: it may expire although it is whole. */
+  refused: boolean
+  /** Bytes that the table tells of are not on the disk. */
+  missing: boolean
 }
 
 export interface AppendOptions {
@@ -73,6 +79,7 @@ interface Parts {
 }
 
 const OPEN_STATES = ['receiving', 'finishing'] as const
+const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
 
 /** All bytes of the upload are here, and it waits for its finish. */
@@ -175,8 +182,8 @@ export function createIngest(parts: Parts) {
     atHand.set(open.row.id, open)
     if (atHand.size > ROWS_AT_HAND) {
       for (const [id, each] of atHand) {
-        // A row that is ahead of the table is the only memory of its bytes.
-        if (each.savedOffset === each.row.offset && !finishing.has(id)) {
+        // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
+        if (each.savedOffset === each.row.offset && each.users === 0) {
           atHand.delete(id)
           break
         }
@@ -186,17 +193,16 @@ export function createIngest(parts: Parts) {
   }
 
   /** What the disk says about an upload that memory does not know: after a start, or long ago. */
-  async function recovered(row: UploadRow): Promise<UploadRow> {
-    if (!isOpen(row)) return row
+  async function recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
+    if (!isOpen(row)) return { row, missing: false }
     const staged = await staging.sizeOf(row.id)
-    if (staged !== undefined && staged >= row.offset) return row
+    if (staged !== undefined && staged >= row.offset) return { row, missing: false }
     if (staged === undefined && row.key !== null && row.length !== null) {
       // Moved, but its row was not committed any more.
-      if ((await library.sizeOf(row.key)) === row.length) return { ...row, offset: row.length }
+      const moved = (await library.sizeOf(row.key)) === row.length
+      if (moved) return { row: { ...row, offset: row.length }, missing: false }
     }
-    if (row.offset === 0) return row
-    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
-    throw new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.')
+    return { row, missing: row.offset > 0 }
   }
 
   async function load(id: string): Promise<Open> {
@@ -204,9 +210,20 @@ export function createIngest(parts: Parts) {
     if (known) return known
     const row = isId(id) ? await statements.byId.get({ id }) : undefined
     if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    const savedOffset = row.offset
-    const found = await recovered(row)
-    return atHand.get(id) ?? keepAtHand({ row: found, savedOffset })
+    const open = { ...(await recovered(row)), savedOffset: row.offset, users: 0, refused: false }
+    // Missing bytes may come back with their file system: that is not for memory to keep.
+    return atHand.get(id) ?? (open.missing ? open : keepAtHand(open))
+  }
+
+  /** Works on an upload, whose row stays at hand until the work is done. */
+  async function using<T>(id: string, work: (open: Open) => Promise<T>): Promise<T> {
+    const open = await load(id)
+    open.users += 1
+    try {
+      return await work(open)
+    } finally {
+      open.users -= 1
+    }
   }
 
   const isExpired = (row: UploadRow) =>
@@ -222,6 +239,19 @@ export function createIngest(parts: Parts) {
       throw new ServiceError('upload_terminated', 'This upload was not what it promised to be.')
   }
 
+  /** The alarm, and 410: what was acknowledged is not there any more. */
+  function bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
+    atHand.delete(row.id)
+    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
+  }
+
+  /** @throws ServiceError 410 for an upload that ended without a recording, or whose bytes are gone */
+  function assertUsable({ row, missing }: Open): void {
+    assertAlive(row)
+    if (missing) throw bytesMissing(row)
+  }
+
   /** The upload's row as it stands; 404 for an unknown one. */
   const find = async (id: string): Promise<UploadRow> => (await load(id)).row
 
@@ -233,19 +263,21 @@ export function createIngest(parts: Parts) {
    */
   async function look(id: string): Promise<UploadRow> {
     const open = await load(id)
-    if (isWhole(open.row)) await finish(id)
-    assertAlive(open.row)
+    if (isWhole(open.row) && !open.missing) await finish(id)
+    assertUsable(open)
     return open.row
   }
 
-  async function assertRoomForCaller(callerId: string): Promise<void> {
-    const open = await statements.countOpen.get({ callerId })
-    if ((open?.count ?? 0) >= limits.maxPerCaller) {
-      throw new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
-        headers: { 'Retry-After': '30' },
-      })
-    }
-  }
+  /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
+  const roomForCaller = (callerId: string): Statement =>
+    holds<{ count: number } | undefined>(
+      () => statements.countOpen.get({ callerId }),
+      (open) => (open?.count ?? 0) < limits.maxPerCaller,
+      () =>
+        new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
+          headers: { 'Retry-After': '30' },
+        }),
+    )
 
   /**
    * Records a new upload; its file comes with its first byte.
@@ -255,9 +287,7 @@ export function createIngest(parts: Parts) {
   async function begin(intent: UploadIntent): Promise<UploadRow> {
     if (draining) throw passing('shutting_down', 'The service is restarting; try again shortly.')
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await assertRoomForCaller(intent.caller.id)
-    const reserved = intent.length ?? 0
-    await space.reserve(reserved)
+    await space.reserve({ id: intent.id, length: intent.length ?? 0, offset: 0 })
     const now = clock.now()
     const row: UploadRow = {
       id: intent.id,
@@ -282,12 +312,12 @@ export function createIngest(parts: Parts) {
     }
     if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, now)
     try {
-      await db.write(bind(statements.insert, { ...row }))
+      await db.write(roomForCaller(row.callerId), bind(statements.insert, { ...row }))
     } catch (error) {
-      space.release(reserved)
+      space.release(row.id)
       throw error
     }
-    keepAtHand({ row, savedOffset: 0 })
+    keepAtHand({ row, savedOffset: 0, users: 0, refused: false, missing: false })
     events.uploadCreated({
       uploadId: row.id,
       leadId: row.leadId,
@@ -310,6 +340,7 @@ export function createIngest(parts: Parts) {
     open.row.offset = offset
     open.row.lastByteAtMs = lastByteAtMs
     open.savedOffset = offset
+    space.arrived(open.row.id, offset)
   }
 
   /**
@@ -320,21 +351,27 @@ export function createIngest(parts: Parts) {
    *
    * @throws ServiceError `upload_closed`, `insufficient_storage` or `unavailable`; what was stored before stays
    */
-  async function append(id: string, source: Readable, options: AppendOptions = {}): Promise<Written> {
-    const open = await load(id)
+  const append = (id: string, source: Readable, options: AppendOptions = {}): Promise<Written> =>
+    using(id, (open) => appendTo(open, source, options))
+
+  async function appendTo(open: Open, source: Readable, options: AppendOptions): Promise<Written> {
     const { row } = open
-    assertAlive(row)
+    assertUsable(open)
     if (row.state !== 'receiving') throw new ServiceError('upload_closed', 'This upload takes no more bytes.')
     const before = row.offset
-    const written = await staging.append(source, id, before, {
-      ...options,
-      length: row.length ?? undefined,
-      onCheckpoint: (offset) => saveOffset(open, offset),
-    })
-    if (row.length !== null) space.release(written.offset - before)
+    const written = await staging
+      .append(source, row.id, before, {
+        ...options,
+        length: row.length ?? undefined,
+        onCheckpoint: (offset) => saveOffset(open, offset),
+      })
+      .catch((error) => {
+        throw before > 0 && isMissing(error) ? bytesMissing(row, error) : error
+      })
     if (row.length !== null && written.offset === row.length && !written.error) {
       row.offset = row.length
       row.lastByteAtMs = clock.now()
+      space.arrived(row.id, row.offset)
     } else if (written.offset > open.savedOffset) {
       await saveOffset(open, written.offset)
     }
@@ -343,23 +380,30 @@ export function createIngest(parts: Parts) {
   }
 
   /** Fixes the length of an upload that deferred it. @throws ServiceError `too_large`, `insufficient_storage`, `invalid_length` */
-  async function declareLength(id: string, length: number): Promise<void> {
-    const open = await load(id)
-    assertAlive(open.row)
+  const declareLength = (id: string, length: number): Promise<void> => using(id, (open) => declareTo(open, length))
+
+  async function declareTo(open: Open, length: number): Promise<void> {
+    const { id } = open.row
+    assertUsable(open)
     if (open.row.length !== null || length < open.row.offset) {
       throw new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
     }
     if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve(length - open.row.offset)
-    await db.write(
-      must(
-        db.orm
-          .update(uploads)
-          .set({ length })
-          .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
-        closed,
-      ),
-    )
+    await space.reserve({ id, length, offset: open.row.offset })
+    try {
+      await db.write(
+        must(
+          db.orm
+            .update(uploads)
+            .set({ length })
+            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
+          closed,
+        ),
+      )
+    } catch (error) {
+      space.release(id)
+      throw error
+    }
     open.row.length = length
   }
 
@@ -372,27 +416,28 @@ export function createIngest(parts: Parts) {
   function finish(id: string): Promise<Finished> {
     const running = finishing.get(id)
     if (running) return running
-    const promise = finishOnce(id).finally(() => finishing.delete(id))
+    const promise = using(id, finishOnce).finally(() => finishing.delete(id))
     finishing.set(id, promise)
     return promise
   }
 
-  async function finishOnce(id: string): Promise<Finished> {
-    const open = await load(id)
+  async function finishOnce(open: Open): Promise<Finished> {
     const { row } = open
+    const { id } = row
+    unfinished.delete(id)
     if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
-    assertAlive(row)
+    assertUsable(open)
     if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
     try {
       const recordingId = await turnIntoRecording(open)
-      unfinished.delete(id)
       return { upload: row, recordingId }
     } catch (error) {
       const told = asServiceError(error)
-      if (told.status < 500) throw told
+      await rememberWhole(open)
+      open.refused = told.status < 500
+      if (open.refused) throw told
       unfinished.add(id)
       events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
-      await rememberWhole(open)
       throw told.status === 500
         ? passing('finish_failed', 'The upload is whole but could not be stored yet.', error)
         : told
@@ -452,7 +497,9 @@ export function createIngest(parts: Parts) {
 
   /** What the bytes are, wherever a failed finish has left them. */
   async function examine(row: UploadRow, key: string, size: number, filename: string) {
-    if ((await staging.sizeOf(row.id)) === undefined) {
+    const staged = await staging.sizeOf(row.id)
+    if (staged !== undefined && staged !== size) throw bytesMissing(row)
+    if (staged === undefined) {
       const handle = await library.open(key)
       try {
         const read = async (position: number, length: number) => {
@@ -501,6 +548,7 @@ export function createIngest(parts: Parts) {
     }
     Object.assign(row, { state: 'finished', offset: recording.size, recordingId: recording.id })
     open.savedOffset = recording.size
+    space.release(row.id)
     events.uploadFinished({
       uploadId: row.id,
       leadId: row.leadId,
@@ -540,32 +588,42 @@ export function createIngest(parts: Parts) {
     row.state = 'terminated'
     unfinished.delete(id)
     if (!wasOpen) return
-    if (row.length !== null) space.release(row.length - row.offset)
+    space.release(id)
     await staging.discard(id)
     events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
   }
 
-  /** Ends an upload that has been silent for too long, and removes its bytes; one that has moved on is left alone. */
-  async function expire(id: string): Promise<void> {
-    const { row } = await load(id)
-    if (!isExpired(row)) return
+  /**
+   * Ends an upload that has been silent for too long, and removes its bytes. One that has moved on is left alone, and so
+   * is one that is whole, unless its finish was refused.
+   *
+   * @returns whether it was ended
+   */
+  const expire = (id: string): Promise<boolean> => using(id, expireOpen)
+
+  async function expireOpen(open: Open): Promise<boolean> {
+    const { row } = open
+    const silentSinceMs = clock.now() - limits.expiresAfterMs
+    if (!isOpen(row) || open.users > 1 || row.lastByteAtMs > silentSinceMs) return false
+    if (isWhole(row) && !open.refused) return false
     const [changed] = await db.write(
       db.orm
         .update(uploads)
         .set({ state: 'expired' })
         .where(
           and(
-            eq(uploads.id, id),
-            eq(uploads.state, 'receiving'),
-            lte(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs),
+            eq(uploads.id, row.id),
+            inArray(uploads.state, [...OPEN_STATES]),
+            lte(uploads.lastByteAtMs, silentSinceMs),
           ),
         ),
     )
-    if (changed === 0) return
+    if (changed === 0) return false
     row.state = 'expired'
-    if (row.length !== null) space.release(row.length - row.offset)
-    await staging.discard(id)
-    events.uploadExpired({ uploadId: id, leadId: row.leadId, offset: row.offset })
+    space.release(row.id)
+    await staging.discard(row.id)
+    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    return true
   }
 
   /**

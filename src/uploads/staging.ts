@@ -13,6 +13,7 @@ import {
   close as fsClose,
   fdatasync as fsDatasync,
   open as fsOpen,
+  fstat as fsStat,
   ftruncate as fsTruncate,
   write as fsWrite,
   writev as fsWritev,
@@ -33,6 +34,7 @@ const openFd = promisify(fsOpen)
 const closeFd = promisify(fsClose)
 const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
+const statFd = promisify(fsStat)
 
 /** Bytes gathered before a write is worth its cost. */
 const GATHER_BYTES = 256 * 1024
@@ -63,6 +65,11 @@ export interface Written {
   end: 'all' | 'cut' | 'stopped' | 'overrun'
   /** A write that failed part of the way (ENOSPC …). */
   error?: unknown
+}
+
+interface WriterOptions extends WriteOptions {
+  /** Called before the first bytes of a new file are told of: its name must last too. */
+  onFirstCheckpoint: () => Promise<void>
 }
 
 interface Warm {
@@ -110,17 +117,21 @@ export class Staging extends FileStore {
    * @throws errors of opening and syncing; an error of writing comes with what was stored before it
    */
   async append(source: Readable, id: string, offset: number, options: WriteOptions = {}): Promise<Written> {
-    const fresh = offset === 0 ? constants.O_TRUNC : 0
-    const fd = await openFd(this.pathOf(id), constants.O_RDWR | constants.O_CREAT | fresh, 0o600)
+    // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
+    const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
+    const fd = await openFd(this.pathOf(id), constants.O_RDWR | fresh, 0o600)
     let warm = this.#warm.get(id)
     try {
       if (!warm || warm.hashedTo !== offset) {
         // Another process wrote here before, or a write failed: what lies beyond the offset was never acknowledged.
-        if (!fresh) await truncateFd(fd, offset)
+        if (!fresh) await cutBack(fd, offset)
         warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
       }
       this.#keepWarm(id, warm)
-      const writer = new Writer(fd, source, offset, warm, options)
+      const writer = new Writer(fd, source, offset, warm, {
+        ...options,
+        onFirstCheckpoint: () => syncDirectory(this.directory),
+      })
       this.#track(writer)
       const written = await writer.done.finally(() => this.#untrack(writer))
       if (written.offset > offset) await datasync(fd)
@@ -251,7 +262,7 @@ class Writer {
   readonly #fd: number
   readonly #source: Readable
   readonly #warm: Warm
-  readonly #options: WriteOptions
+  readonly #options: WriterOptions
   readonly #maxBytes: number
   #settle!: (written: Written) => void
   #gathered: Buffer[] = []
@@ -263,7 +274,7 @@ class Writer {
   #checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
   #checkpointed: number
 
-  constructor(fd: number, source: Readable, offset: number, warm: Warm, options: WriteOptions) {
+  constructor(fd: number, source: Readable, offset: number, warm: Warm, options: WriterOptions) {
     this.#fd = fd
     this.#source = source
     this.#warm = warm
@@ -389,6 +400,7 @@ class Writer {
     const position = this.#position
     try {
       await datasync(this.#fd)
+      if (this.#checkpointed === 0) await this.#options.onFirstCheckpoint()
       await report(position)
       this.#checkpointed = position
     } catch {
@@ -397,6 +409,13 @@ class Writer {
     this.#checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
     this.#wrote()
   }
+}
+
+/** Cuts a file to what was acknowledged of it. @throws ENOENT when not all of that is there */
+async function cutBack(fd: number, offset: number): Promise<void> {
+  const { size } = await statFd(fd)
+  if (size < offset) throw Object.assign(new Error(`only ${size} of ${offset} bytes are there`), { code: 'ENOENT' })
+  if (size > offset) await truncateFd(fd, offset)
 }
 
 /** The buffers without their first `count` bytes. */

@@ -1,0 +1,135 @@
+import { mkdtemp, rm, statfs } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { and, inArray, isNotNull, sql } from 'drizzle-orm'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { uploads } from '../src/db/schema.ts'
+import { createSpace } from '../src/uploads/space.ts'
+import { afterwards, movingClock, startService, tokenFor } from './support/service.ts'
+import { metadata, noise, tusClient } from './support/tus.ts'
+
+describe('what is promised to open uploads', () => {
+  test('is what the table says they may still bring, whatever became of them', async () => {
+    const clock = movingClock()
+    const harness = await startService({ clock, env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' } })
+    // The clock runs far ahead of an hour's token.
+    const tus = tusClient(
+      await tokenFor({ sub: 'telecaller-a', exp: Math.floor(Date.now() / 1000) + 10 * 365 * 86_400 }),
+    )
+    const lead = await harness.lead()
+    const step = fc.oneof(
+      fc.record({ act: fc.constant('create' as const), length: fc.integer({ min: 1, max: 4_000 }) }),
+      fc.record({ act: fc.constant('defer' as const) }),
+      fc.record({
+        act: fc.constantFrom('append' as const, 'overrun' as const, 'wrong-offset' as const),
+        which: fc.nat(),
+        bytes: fc.integer({ min: 1, max: 3_000 }),
+      }),
+      fc.record({ act: fc.constant('declare' as const), which: fc.nat(), more: fc.nat({ max: 2_000 }) }),
+      fc.record({ act: fc.constant('cancel' as const), which: fc.nat() }),
+      fc.record({ act: fc.constant('expire' as const) }),
+      fc.record({ act: fc.constant('restart' as const) }),
+    )
+    const promisedByTable = async () => {
+      const row = await harness.service.db.orm
+        .select({ bytes: sql<number>`coalesce(sum(${uploads.length} - ${uploads.offset}), 0)` })
+        .from(uploads)
+        .where(and(inArray(uploads.state, ['receiving', 'finishing']), isNotNull(uploads.length)))
+        .get()
+      return row?.bytes
+    }
+    const offsetOf = async (url: string) => Number((await tus.head(url)).headers.get('upload-offset') ?? 0)
+
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 20 }), async (steps) => {
+        const open: string[] = []
+        const values = { filename: 'call.wav', call_log_id: lead.callLogId }
+        for (const each of steps) {
+          const url = 'which' in each && open.length > 0 ? (open[each.which % open.length] as string) : undefined
+          if (each.act === 'create') open.push(await tus.begin(lead, each.length))
+          if (each.act === 'defer') {
+            const headers = { 'upload-defer-length': '1', 'upload-metadata': metadata(values) }
+            open.push((await tus.create(lead.uploads, headers)).headers.get('location') as string)
+          }
+          if (each.act === 'expire') {
+            clock.advance(25 * 3_600_000)
+            await harness.service.sweep.run()
+          }
+          if (each.act === 'restart') await harness.restart()
+          if (url === undefined) continue
+          const offset = await offsetOf(url)
+          if (each.act === 'append') {
+            const head = await tus.head(url)
+            const left = Number(head.headers.get('upload-length') ?? Number.POSITIVE_INFINITY) - offset
+            await tus.patch(url, offset, noise(Math.min(each.bytes, left)))
+          }
+          if (each.act === 'overrun') await tus.patch(url, offset, noise(each.bytes + 4_000)).catch(() => {})
+          if (each.act === 'wrong-offset') await tus.patch(url, offset + 1, noise(each.bytes)).catch(() => {})
+          if (each.act === 'declare') {
+            await tus.patch(url, offset, noise(1), { 'upload-length': String(offset + 1 + each.more) }).catch(() => {})
+          }
+          if (each.act === 'cancel') await tus.terminate(url)
+        }
+        expect(harness.service.space.reservedBytes).toBe(await promisedByTable())
+      }),
+      { numRuns: 25 },
+    )
+    expect(harness.service.space.reservedBytes).toBeGreaterThanOrEqual(0)
+  }, 60_000)
+})
+
+describe('room', () => {
+  const folder = async () => {
+    const dir = await mkdtemp(path.join(tmpdir(), 'space-'))
+    afterwards(() => rm(dir, { recursive: true }))
+    return { uploadsDir: dir, recordingsDir: dir }
+  }
+  const TERABYTE = 2 ** 40
+
+  test('is refused to an upload that fits alone but not beside what was promised', async () => {
+    const dirs = await folder()
+    const fs = await statfs(dirs.uploadsDir)
+    const half = Math.floor(fs.bavail * fs.bsize * 0.6)
+    const space = await createSpace(dirs, 0)
+    await space.reserve({ id: 'a', length: half, offset: 0 })
+    await expect(space.reserve({ id: 'b', length: half, offset: 0 })).rejects.toMatchObject({
+      code: 'insufficient_storage',
+      headers: { 'Retry-After': expect.any(String) },
+    })
+    space.release('a')
+    await space.reserve({ id: 'b', length: half, offset: 0 })
+    expect(space.reservedBytes).toBe(half)
+  })
+
+  test('is claimed once by many at once', async () => {
+    const dirs = await folder()
+    const fs = await statfs(dirs.uploadsDir)
+    const third = Math.floor(fs.bavail * fs.bsize * 0.3)
+    const space = await createSpace(dirs, 0)
+    const claims = Array.from({ length: 10 }, (_, i) => space.reserve({ id: `u${i}`, length: third, offset: 0 }))
+    const outcomes = await Promise.allSettled(claims)
+    expect(outcomes.filter((each) => each.status === 'fulfilled')).toHaveLength(3)
+  })
+
+  test('is kept free as far as the setting says', async () => {
+    const space = await createSpace(await folder(), 100 * TERABYTE)
+    await expect(space.reserve({ id: 'a', length: 1, offset: 0 })).rejects.toMatchObject({ status: 507 })
+  })
+})
+
+test('beginnings at once do not overshoot the limit of a caller', async () => {
+  const harness = await startService({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '5' } })
+  const tus = tusClient(harness.tokens.telecaller)
+  const lead = await harness.lead()
+  const begin = () =>
+    tus.create(lead.uploads, {
+      'upload-length': '10',
+      'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+    })
+  const answers = await Promise.all(Array.from({ length: 30 }, begin))
+  expect(answers.filter((each) => each.status === 201)).toHaveLength(5)
+  const refused = answers.find((each) => each.status !== 201)
+  expect(refused?.status).toBe(503)
+  expect(refused?.headers.get('retry-after')).not.toBeNull()
+})
