@@ -3,7 +3,7 @@
  *
  * The CRM owns this data; the service keeps what it needs to tell who may hear what.
  */
-import { eq } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import { json, Router } from 'express'
 import { z } from 'zod'
 import { type Auth, callerOf } from './auth.ts'
@@ -98,11 +98,22 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
   return router
 }
 
+const prepareCallLogById = (db: Database) =>
+  db.orm
+    .select()
+    .from(callLogs)
+    .where(eq(callLogs.id, sql.placeholder('id')))
+    .prepare()
+const callLogById = new WeakMap<Database, ReturnType<typeof prepareCallLogById>>()
+
 /** The call log, if it is a call with this lead. @throws ServiceError `call_log_not_found` otherwise */
 export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
-  const callLog = isId(callLogId)
-    ? await db.orm.select().from(callLogs).where(eq(callLogs.id, callLogId)).get()
-    : undefined
+  let prepared = callLogById.get(db)
+  if (!prepared) {
+    prepared = prepareCallLogById(db)
+    callLogById.set(db, prepared)
+  }
+  const callLog = isId(callLogId) ? await prepared.get({ id: callLogId }) : undefined
   if (!callLog || callLog.leadId !== leadId) {
     throw new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
   }

@@ -7,7 +7,6 @@
  * by its upload. Knows nothing of HTTP.
  */
 
-import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { type KvStore, Metadata, Upload } from '@tus/server'
 import { and, eq, inArray, lte, sql } from 'drizzle-orm'
@@ -89,7 +88,7 @@ export const isWhole = (row: UploadRow) => isOpen(row) && row.length !== null &&
 function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
   const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
-  return `${row.leadId}/${callLogId}_${timestamp}_${randomBytes(6).toString('hex')}.${extension}`
+  return `${row.leadId}/${callLogId}_${timestamp}_${newId().replaceAll('-', '').slice(0, 12)}.${extension}`
 }
 
 export type Ingest = ReturnType<typeof createIngest>
@@ -497,7 +496,7 @@ export function createIngest(parts: Parts) {
 
   /** What the bytes are, wherever a failed finish has left them. */
   async function examine(row: UploadRow, key: string, size: number, filename: string) {
-    const staged = await staging.sizeOf(row.id)
+    const staged = staging.passed(row.id) ?? (await staging.sizeOf(row.id))
     if (staged !== undefined && staged !== size) throw bytesMissing(row)
     if (staged === undefined) {
       const handle = await library.open(key)

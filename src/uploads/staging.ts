@@ -201,6 +201,11 @@ export class Staging extends FileStore {
     }
   }
 
+  /** Bytes of the upload's file, where all of them have just passed here; undefined when only the disk can tell. */
+  passed(id: string): number | undefined {
+    return this.#warm.get(id)?.hashedTo
+  }
+
   /** Makes a file that was just written, and its name, durable. */
   async sync(id: string): Promise<void> {
     const handle = await open(this.pathOf(id), 'r')
@@ -360,7 +365,10 @@ class Writer {
     const written = (error: NodeJS.ErrnoException | null, count: number) => {
       if (error) return this.#fail(error)
       this.#position += count
-      if (count === bytes) return this.#wrote()
+      if (count === bytes) {
+        for (const buffer of buffers) giveBack(buffer)
+        return this.#wrote()
+      }
       if (count === 0) return this.#fail(Object.assign(new Error('the disk took no bytes'), { code: 'ENOSPC' }))
       this.#writeAll(rest(buffers, count), bytes - count, position + count)
     }
@@ -416,6 +424,18 @@ async function cutBack(fd: number, offset: number): Promise<void> {
   const { size } = await statFd(fd)
   if (size < offset) throw Object.assign(new Error(`only ${size} of ${offset} bytes are there`), { code: 'ENOENT' })
   if (size > offset) await truncateFd(fd, offset)
+}
+
+/** Smaller buffers are views of a pool that others use too. */
+const OWN_MEMORY_BYTES = 16 * 1024
+
+/**
+ * Frees a written buffer's memory now. Left to the collector, the 64 KiB buffers of a socket make V8 mark the whole heap
+ * every few megabytes received.
+ */
+function giveBack(buffer: Buffer): void {
+  const memory = buffer.buffer as ArrayBuffer
+  if (buffer.length >= OWN_MEMORY_BYTES && memory.byteLength === buffer.length) memory.transfer(0)
 }
 
 /** The buffers without their first `count` bytes. */
