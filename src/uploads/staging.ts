@@ -203,7 +203,8 @@ export class Staging extends FileStore {
 
   /** Bytes of the upload's file, where all of them have just passed here; undefined when only the disk can tell. */
   passed(id: string): number | undefined {
-    return this.#warm.get(id)?.hashedTo
+    const passed = this.#warm.get(id)?.hashedTo ?? -1
+    return passed < 0 ? undefined : passed
   }
 
   /** Makes a file that was just written, and its name, durable. */
