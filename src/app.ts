@@ -68,7 +68,7 @@ export function createApp(service: Service): Express {
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
-  app.use('/api/leads/:leadId/recordings', playbackRoutes({ config, db, auth, library, links, events, clock }))
+  app.use(playbackRoutes({ config, db, auth, library, links, events, clock }))
   app.use('/api', auth.required)
   app.use('/api', (req, res, next) => {
     letBodyCome(req, res)

@@ -66,6 +66,16 @@ export function callerOf(res: Response): Caller {
   return caller
 }
 
+/** For whoever has the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
+export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act: Act): void {
+  if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
+    throw new ServiceError('not_your_lead', 'This lead belongs to another telecaller.')
+  }
+  if (caller.role === 'supervisor' && act === 'upload') {
+    throw new ServiceError('forbidden', 'A supervisor listens to recordings and uploads none.')
+  }
+}
+
 /** A secret kept in a file (mode 0600), made where it is missing. */
 export async function keptSecret(file: string): Promise<Uint8Array> {
   try {
@@ -165,12 +175,7 @@ export async function createAuth(config: Config['auth'], db: Database, clock: Cl
     }
     const lead = isId(leadId) ? await leadById.get({ id: leadId }) : undefined
     if (!lead) throw new ServiceError('lead_not_found', 'There is no such lead.')
-    if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
-      throw new ServiceError('not_your_lead', 'This lead belongs to another telecaller.')
-    }
-    if (caller.role === 'supervisor' && act === 'upload') {
-      throw new ServiceError('forbidden', 'A supervisor listens to recordings and uploads none.')
-    }
+    assertMay(caller, lead, act)
     return lead
   }
 

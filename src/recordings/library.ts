@@ -42,7 +42,7 @@ export async function openLibrary(directory: string): Promise<Library> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   /** Folders seen to exist, so that the second recording of a lead makes none. */
   const folders = new Set<string>()
-  const openFiles = createOpenFiles()
+  const openFiles = createOpenFiles(pathOf)
 
   function pathOf(key: string): string {
     const file = path.resolve(directory, key)
@@ -125,11 +125,11 @@ export async function openLibrary(directory: string): Promise<Library> {
     put,
     pathOf,
     open: (key) => open(pathOf(key), 'r'),
-    acquire: (key) => openFiles.acquire(pathOf(key)),
+    acquire: openFiles.acquire,
     sizeOf: (key) => sizeOfFile(pathOf(key)),
     remove: async (key) => {
       const file = pathOf(key)
-      openFiles.forget(file)
+      openFiles.forget(key)
       await rm(file, { force: true })
       await syncDirectory(path.dirname(file)).catch((error) => {
         if (!isMissing(error)) throw error
@@ -140,6 +140,6 @@ export async function openLibrary(directory: string): Promise<Library> {
       await writeFile(file, 'ok')
       await rm(file)
     },
-    close: () => openFiles.close(),
+    close: openFiles.close,
   }
 }

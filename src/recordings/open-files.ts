@@ -22,14 +22,15 @@ export interface OpenFile {
 
 export interface OpenFiles {
   /** @throws ENOENT when there is no such file */
-  acquire(file: string): Promise<OpenFile>
+  acquire(key: string): Promise<OpenFile>
   /** The file is about to go: nobody gets it any more, and its last reader closes it. */
-  forget(file: string): void
+  forget(key: string): void
   /** Closes all that nobody reads, the rest as soon as nobody does. */
   close(): void
 }
 
-export function createOpenFiles(): OpenFiles {
+/** @param pathOf where the file of a key lies */
+export function createOpenFiles(pathOf: (key: string) => string): OpenFiles {
   const kept = new Map<string, Promise<Shared>>()
   const idle = new Set<Shared>()
   let timer: NodeJS.Timeout | undefined
@@ -37,7 +38,7 @@ export function createOpenFiles(): OpenFiles {
 
   function drop(shared: Shared): void {
     idle.delete(shared)
-    if (shared.isKept) kept.delete(shared.file)
+    if (shared.isKept) kept.delete(shared.key)
     shared.isKept = false
     fs.close(shared.fd, () => {}) // nothing was written; there is nothing to be told
   }
@@ -69,12 +70,12 @@ export function createOpenFiles(): OpenFiles {
     schedule()
   }
 
-  async function acquire(file: string): Promise<OpenFile> {
-    let opening = kept.get(file)
+  async function acquire(key: string): Promise<OpenFile> {
+    let opening = kept.get(key)
     if (!opening) {
-      opening = openShared(file, onIdle)
-      kept.set(file, opening)
-      opening.catch(() => kept.get(file) === opening && kept.delete(file))
+      opening = openShared(key, pathOf(key), onIdle)
+      kept.set(key, opening)
+      opening.catch(() => kept.get(key) === opening && kept.delete(key))
     }
     const shared = await opening
     idle.delete(shared)
@@ -82,9 +83,9 @@ export function createOpenFiles(): OpenFiles {
     return shared
   }
 
-  function forget(file: string): void {
-    const opening = kept.get(file)
-    kept.delete(file)
+  function forget(key: string): void {
+    const opening = kept.get(key)
+    kept.delete(key)
     opening?.then(
       (shared) => {
         shared.isKept = false
@@ -104,7 +105,7 @@ export function createOpenFiles(): OpenFiles {
 }
 
 class Shared implements OpenFile {
-  readonly file: string
+  readonly key: string
   readonly fd: number
   readonly size: number
   readers = 0
@@ -112,8 +113,8 @@ class Shared implements OpenFile {
   isKept = true
   readonly #onIdle: (shared: Shared) => void
 
-  constructor(file: string, fd: number, size: number, onIdle: (shared: Shared) => void) {
-    this.file = file
+  constructor(key: string, fd: number, size: number, onIdle: (shared: Shared) => void) {
+    this.key = key
     this.fd = fd
     this.size = size
     this.#onIdle = onIdle
@@ -131,12 +132,12 @@ class Shared implements OpenFile {
   }
 }
 
-const openShared = (file: string, onIdle: (shared: Shared) => void): Promise<Shared> =>
+const openShared = (key: string, file: string, onIdle: (shared: Shared) => void): Promise<Shared> =>
   new Promise((resolve, reject) => {
     fs.open(file, 'r', (openError, fd) => {
       if (openError) return reject(openError)
       fs.fstat(fd, (statError, stat) => {
-        if (!statError) return resolve(new Shared(file, fd, stat.size, onIdle))
+        if (!statError) return resolve(new Shared(key, fd, stat.size, onIdle))
         fs.close(fd, () => reject(statError))
       })
     })
