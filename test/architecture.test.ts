@@ -32,7 +32,7 @@ const RULES: Rule[] = [
     why: 'they are pure',
   },
   {
-    files: ['uploads/staging.ts', 'recordings/library.ts'],
+    files: ['uploads/staging.ts', 'recordings/library.ts', 'recordings/open-files.ts'],
     never: ['db/*', 'uploads/ingest.ts', 'uploads/sweep.ts'],
     types: ['db/schema.ts'],
     why: 'where bytes lie and the database know nothing of each other: ingest and sweep join them',
@@ -46,6 +46,11 @@ const RULES: Rule[] = [
     files: ['uploads/ingest.ts', 'uploads/sweep.ts', 'uploads/staging.ts', 'recordings/library.ts'],
     never: [...DOORS, 'app.ts', 'request.ts', 'node:http', 'express'],
     why: 'the core knows no HTTP',
+  },
+  {
+    files: ['playback/body.ts', 'playback/links.ts', 'playback/disposition.ts'],
+    never: ['express', 'db/*', 'uploads/*', 'app.ts', 'service.ts'],
+    why: 'what playback is made of knows no routes and no tables',
   },
   { files: ['uploads/*'], never: ['playback/playback.ts'], why: 'what comes in and what goes out meet in the core' },
   {

@@ -58,10 +58,7 @@ interface Parts {
   clock: Clock
 }
 
-type Playable = Pick<
-  Recording,
-  'id' | 'leadId' | 'filename' | 'path' | 'contentType' | 'size' | 'sha256' | 'createdAtMs'
->
+type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck'>
 
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }
@@ -85,7 +82,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
       size: recordings.size,
       sha256: recordings.sha256,
       createdAtMs: recordings.createdAtMs,
-      /** Who owns the lead now, whoever did when the call was recorded. */
+      // Who owns the lead now, whoever did when the call was recorded.
       telecallerId: leads.telecallerId,
     })
     .from(recordings)
