@@ -12,6 +12,7 @@ const ZERO = {
   uploadBytesMissing: 0,
   finishFailed: 0,
   lockTakenOver: 0,
+  connectionSilent: 0,
   recordingDeleted: 0,
   recordingFileMissing: 0,
 }
@@ -74,6 +75,12 @@ export function createEvents(log: Log) {
       'lockTakenOver',
       'info',
       'an upload was taken over from a dead connection',
+    ),
+    /** The bytes that came are kept. */
+    connectionSilent: event<{ method: string | undefined; url: string }>(
+      'connectionSilent',
+      'info',
+      'a request was ended: its body was silent for too long',
     ),
     recordingDeleted: event<{ recordingId: string; leadId: string; callerId: string }>(
       'recordingDeleted',

@@ -5,7 +5,7 @@
 import { systemClock } from './clock.ts'
 import { readConfig } from './config.ts'
 import { createLog } from './log.ts'
-import { startServer } from './server.ts'
+import { shutDown, startServer } from './server.ts'
 import { createService } from './service.ts'
 
 const config = (() => {
@@ -28,12 +28,16 @@ try {
     if (stopping) process.exit(1)
     stopping = true
     log.info({ signal }, 'stopping')
-    service.ingest.drain()
-    const late = setTimeout(() => running.server.closeAllConnections(), config.shutdownGraceMs * 0.8)
-    await running.close()
-    clearTimeout(late)
-    await service.close()
-    log.info('stopped')
+    setTimeout(() => {
+      log.warn('the grace is over before all was finished; the next start goes on')
+      process.exit(0)
+    }, config.shutdownGraceMs)
+    try {
+      await shutDown(service, running)
+      log.info('stopped')
+    } catch (error) {
+      log.error({ err: error }, 'stopped with a fault; the next start goes on')
+    }
     process.exit(0)
   }
   process.on('SIGTERM', stop)

@@ -1,44 +1,139 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
 
 export interface RunningServer {
   readonly server: Server
   /** Without a slash at its end. */
   readonly url: string
-  /** Takes no more connections, ends idle ones, and resolves when the rest has ended. */
-  close(): Promise<void>
+  /**
+   * Ends what is under way and stops listening.
+   *
+   * Until the last request has ended the server goes on answering, so that a load balancer sees `/readyz` at 503. A body
+   * that still comes is not waited for: the doors answer it with 503 by themselves, and for the rest it is done here.
+   *
+   * @param withinMs after that what still runs is cut off
+   * @returns how many requests were cut off
+   */
+  close(withinMs?: number): Promise<number>
 }
+
+/** A request is given this long to answer by itself once no more of its body is wanted. */
+const ANSWER_WITHIN_MS = 500
+/** What was answered is given this long to be read. */
+const READ_WITHIN_MS = 1_000
+const LOOK_EVERY_MS = 20
+
+interface Exchange {
+  req: IncomingMessage
+  res: ServerResponse
+}
+
+const hasBody = (req: IncomingMessage) =>
+  req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 
 /** Listens on the configured host and port; port 0 takes any free one. @throws EADDRINUSE and its kin */
 export async function startServer(service: Service): Promise<RunningServer> {
-  const { host, port } = service.config
+  const { host, port, uploads } = service.config
   const server = createServer({
-    // A slow upload that still moves is no fault; a silent one is ended by the idle timeout of its own.
+    // A slow upload that still moves is no fault; a silent one is ended below.
     requestTimeout: 0,
     headersTimeout: 60_000,
     keepAliveTimeout: 65_000,
   })
   const app = createApp(service)
-  server.on('request', app)
+  const active = new Set<Exchange>()
+  let closing = false
+
+  /** A body may come as slowly as it likes, but not be silent; Node ends the timeout with the request. */
+  function endWhenSilent({ req, res }: Exchange) {
+    req.socket.setTimeout(uploads.idleTimeoutMs)
+    req.on('timeout', () => {
+      service.events.connectionSilent({ method: req.method, url: maskTokens(req.url ?? '') })
+      req.destroy()
+    })
+    // The body is here, and its answer takes a while: that is our silence, unless nobody takes the answer.
+    res.on('timeout', () => {
+      if (res.writableEnded) req.destroy()
+    })
+  }
+
+  const onRequest = (req: IncomingMessage, res: ServerResponse) => {
+    const exchange = { req, res }
+    active.add(exchange)
+    res.once('close', () => active.delete(exchange))
+    if (closing) res.setHeader('Connection', 'close')
+    if (hasBody(req)) endWhenSilent(exchange)
+    app(req, res)
+  }
+  server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
-  server.on('checkContinue', app)
+  server.on('checkContinue', onRequest)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port, backlog: 2_048 }, resolve)
   })
   const { address, port: bound, family } = server.address() as AddressInfo
+
+  const bodiesThatCome = () => [...active].filter(({ req }) => !req.complete)
+
+  async function until(done: () => boolean, deadlineMs: number): Promise<boolean> {
+    while (!done()) {
+      if (performance.now() >= deadlineMs) return false
+      await sleep(LOOK_EVERY_MS)
+    }
+    return true
+  }
+
+  async function endBodies(deadlineMs: number): Promise<void> {
+    const within = (ms: number) => Math.min(deadlineMs, performance.now() + ms)
+    await until(() => bodiesThatCome().every(({ res }) => res.headersSent), within(ANSWER_WITHIN_MS))
+    for (const { res } of bodiesThatCome()) {
+      if (!res.headersSent) res.writeHead(503, { 'Retry-After': '2', Connection: 'close', 'Content-Length': 0 }).end()
+    }
+    await until(() => bodiesThatCome().length === 0, within(READ_WITHIN_MS))
+    for (const { req } of bodiesThatCome()) req.socket.destroySoon()
+  }
+
+  async function close(withinMs: number = 0): Promise<number> {
+    const deadlineMs = performance.now() + withinMs
+    closing = true
+    for (const { res } of active) if (!res.headersSent) res.setHeader('Connection', 'close')
+    await endBodies(deadlineMs)
+    await until(() => active.size === 0, deadlineMs)
+    const cutOff = active.size
+    const closed = new Promise<void>((resolve, reject) => {
+      server.close((error) => (error ? reject(error) : resolve()))
+    })
+    server.closeAllConnections()
+    await closed
+    return cutOff
+  }
+
   return {
     server,
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    close: () =>
-      new Promise((resolve, reject) => {
-        server.close((error) => (error ? reject(error) : resolve()))
-        server.closeIdleConnections()
-      }),
+    close,
   }
+}
+
+/**
+ * Ends server and service in order, within the configured grace: nothing new, what comes in is stored as far as it came,
+ * what is whole is finished, the write-ahead log is emptied.
+ *
+ * Safe to be cut short by the process' end at any point: nothing acknowledged depends on it.
+ */
+export async function shutDown(service: Service, running: RunningServer): Promise<void> {
+  const { log, config } = service
+  service.ingest.drain()
+  // The last part of the grace is for the finishing and the database.
+  const cutOff = await running.close(config.shutdownGraceMs * 0.7)
+  if (cutOff > 0) log.warn({ requests: cutOff }, 'requests were cut off at the end of the grace')
+  await service.close()
 }

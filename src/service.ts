@@ -10,7 +10,9 @@ import { type Auth, createAuth, keptSecret } from './auth.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './db/database.ts'
+import { lockInstance } from './db/instance-lock.ts'
 import { uploads } from './db/schema.ts'
+import { syncDirectory } from './durability.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
@@ -45,18 +47,34 @@ const promised = async (db: Database): Promise<Promised[]> =>
     .where(and(inArray(uploads.state, ['receiving', 'finishing']), isNotNull(uploads.length)))
     .all()
 
+/** A server that is being replaced needs a while to end. */
+const LOCK_WAIT_MS = 5_000
+
 /**
  * @param clock the time, which tests move
- * @throws when a directory or the database can't be opened
+ * @param lockWaitMs how long another server on the same data directory is waited for
+ * @throws when it is still there then, or when a directory or the database can't be opened
  */
 export async function createService(
   config: Config,
   clock: Clock = systemClock,
   log: Log = createLog(config),
+  lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
   for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) {
     await mkdir(directory, { recursive: true, mode: 0o700 })
+    await syncDirectory(path.dirname(directory))
   }
+  const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
+  try {
+    return await openService(config, clock, log, unlock)
+  } catch (error) {
+    unlock()
+    throw error
+  }
+}
+
+async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
   const db = await openDatabase(config.databaseFile)
   const library = await openLibrary(config.recordingsDir)
@@ -95,7 +113,11 @@ export async function createService(
       await sweep.stop()
       await ingest.settled()
       library.close()
-      await db.close()
+      try {
+        await db.close()
+      } finally {
+        unlock()
+      }
     },
   }
 }

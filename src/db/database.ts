@@ -192,8 +192,11 @@ export async function openDatabase(file: string): Promise<Database> {
 
   const close = async () => {
     while (queue.length > 0) await new Promise((done) => setTimeout(done, RETRY_EVERY_MS))
-    sqlite.pragma('wal_checkpoint(TRUNCATE)')
-    sqlite.close()
+    try {
+      sqlite.pragma('wal_checkpoint(TRUNCATE)')
+    } finally {
+      sqlite.close()
+    }
   }
 
   return {

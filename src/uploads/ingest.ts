@@ -284,7 +284,7 @@ export function createIngest(parts: Parts) {
    * @throws ServiceError `shutting_down`, `too_large`, `too_many_uploads` or `insufficient_storage`, before anything is kept
    */
   async function begin(intent: UploadIntent): Promise<UploadRow> {
-    if (draining) throw passing('shutting_down', 'The service is restarting; try again shortly.')
+    if (draining) throw shuttingDown()
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
     await space.reserve({ id: intent.id, length: intent.length ?? 0, offset: 0 })
     const now = clock.now()
@@ -356,6 +356,7 @@ export function createIngest(parts: Parts) {
   async function appendTo(open: Open, source: Readable, options: AppendOptions): Promise<Written> {
     const { row } = open
     assertUsable(open)
+    if (draining) throw shuttingDown()
     if (row.state !== 'receiving') throw new ServiceError('upload_closed', 'This upload takes no more bytes.')
     const before = row.offset
     const written = await staging
@@ -375,6 +376,7 @@ export function createIngest(parts: Parts) {
       await saveOffset(open, written.offset)
     }
     if (written.error) throw asServiceError(written.error)
+    if (draining && written.end === 'stopped' && !isWhole(row)) throw shuttingDown()
     return written
   }
 
@@ -651,9 +653,10 @@ export function createIngest(parts: Parts) {
     expire,
     /** Whole uploads whose finish failed in this process. */
     unfinished: unfinished as ReadonlySet<string>,
-    /** From now on nothing begins; what is under way goes on. */
+    /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
       draining = true
+      staging.stop()
     },
     isDraining: () => draining,
     /** Resolves when no finish is under way. */
@@ -672,6 +675,11 @@ const asUpload = (row: UploadRow) =>
     metadata: row.metadata === null ? undefined : Metadata.parse(row.metadata),
     ...(row.length !== null && { size: row.length }),
     creation_date: new Date(row.createdAtMs).toISOString(),
+  })
+
+const shuttingDown = () =>
+  new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {
+    headers: { 'Retry-After': '2', Connection: 'close' },
   })
 
 const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')

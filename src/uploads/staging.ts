@@ -82,6 +82,7 @@ export class Staging extends FileStore {
   readonly #warm = new Map<string, Warm>()
   readonly #writers = new Set<Writer>()
   #ticker: NodeJS.Timeout | undefined
+  #stopped = false
 
   constructor(options: { directory: string; configstore: KvStore<Upload> }) {
     mkdirSync(options.directory, { recursive: true, mode: 0o700 })
@@ -133,6 +134,7 @@ export class Staging extends FileStore {
         onFirstCheckpoint: () => syncDirectory(this.directory),
       })
       this.#track(writer)
+      if (this.#stopped) writer.stop()
       const written = await writer.done.finally(() => this.#untrack(writer))
       if (written.offset > offset) await datasync(fd)
       if (offset === 0 && written.offset !== options.length) await syncDirectory(this.directory)
@@ -222,6 +224,12 @@ export class Staging extends FileStore {
   async discard(id: string): Promise<void> {
     this.forget(id)
     await rm(this.pathOf(id), { force: true })
+  }
+
+  /** Ends every writing, and each that begins from now on; what came is kept. */
+  stop(): void {
+    this.#stopped = true
+    for (const writer of this.#writers) writer.stop()
   }
 
   /** Drops what memory holds of an upload. */
@@ -327,6 +335,10 @@ class Writer {
   }
   #onEnd = () => this.#finish('all')
   #onCut = () => this.#finish('cut')
+  stop() {
+    this.#onAbort()
+  }
+
   #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
 
   #take(chunk: Buffer) {

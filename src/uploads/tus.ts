@@ -191,7 +191,6 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
     contexts.set(req, context)
-    req.socket.setTimeout(config.uploads.idleTimeoutMs)
     const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.error) {
       res.locals.error = context.error

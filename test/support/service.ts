@@ -164,9 +164,7 @@ export async function startService(
   async function stop() {
     if (stopped) return
     stopped = true
-    const closing = running.close()
-    running.server.closeAllConnections()
-    await closing
+    await running.close()
     await service.close()
   }
   await start()
