@@ -165,7 +165,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     const ranges = isRanged ? selectRanges(headers.range, recording.size) : undefined
     const described = {
       ...common,
-      'Accept-Ranges': 'bytes',
+      'Content-Type': recording.contentType,
       'Content-Disposition': contentDisposition(
         recording.filename,
         req.query.download === undefined ? 'inline' : 'attachment',
@@ -176,15 +176,15 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
 
     const file = await acquire(recording)
     try {
+      const ranged = { ...described, 'Accept-Ranges': 'bytes' }
       if (isHead) {
-        res
-          .writeHead(200, { ...described, 'Content-Type': recording.contentType, 'Content-Length': recording.size })
-          .end()
+        res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
       } else if (accelRedirect !== undefined && isForNginx(headers)) {
         const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
-        res.writeHead(200, { ...described, 'Content-Type': recording.contentType, 'X-Accel-Redirect': address }).end()
+        // nginx says `Accept-Ranges` by itself in a 200, and never in a 206.
+        res.writeHead(200, { ...(ranges ? ranged : described), 'X-Accel-Redirect': address }).end()
       } else {
-        await send(res, file, recording, ranges, described)
+        await send(res, file, recording, ranges, ranged)
       }
     } catch (error) {
       if (error instanceof TruncatedFile) throw missing(recording, error)
@@ -230,13 +230,12 @@ async function send(
   if (range) {
     const head = {
       ...described,
-      'Content-Type': contentType,
       'Content-Length': range.end - range.start + 1,
       'Content-Range': contentRange(range, size),
     }
     return sendSegments(res, () => res.writeHead(206, head), file, [range])
   }
-  const head = { ...described, 'Content-Type': contentType, 'Content-Length': size }
+  const head = { ...described, 'Content-Length': size }
   return sendSegments(res, () => res.writeHead(200, head), file, [{ start: 0, end: size - 1 }])
 }
 

@@ -1,0 +1,102 @@
+/** Debian's nginx with deploy/nginx.conf as it is, but for the lines marked SET. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
+
+export const hasNginx = spawnSync('nginx', ['-v']).status === 0
+
+const CONFIGURATION = fileURLToPath(new URL('../../deploy/nginx.conf', import.meta.url))
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** The site's configuration with each marked line set; a line that is not there, or not marked, is a fault of the test. */
+function configured(settings: Record<string, string>): string {
+  const left = new Set(Object.keys(settings))
+  const lines = readFileSync(CONFIGURATION, 'utf8').split('\n')
+  const set = lines.map((line) => {
+    const directive = /^\s*(\w+) .*; # SET/.exec(line)?.[1]
+    if (directive === undefined) return line
+    const value = settings[directive]
+    if (value === undefined)
+      throw new Error(`deploy/nginx.conf: ${directive} is marked SET, and the test does not set it`)
+    left.delete(directive)
+    return value
+  })
+  if (left.size > 0) throw new Error(`deploy/nginx.conf: nothing is marked SET for ${[...left]}`)
+  return set.join('\n')
+}
+
+export interface Nginx {
+  origin: string
+  accessLog(): string
+}
+
+/** Starts nginx in front of `upstream`; it ends with the test file. */
+export async function startNginx({
+  upstream,
+  recordingsDir,
+}: {
+  upstream: string
+  recordingsDir: string
+}): Promise<Nginx> {
+  const dir = mkdtempSync(path.join(tmpdir(), 'call-recordings-nginx-'))
+  const port = await freePort()
+  const accessLog = path.join(dir, 'access.log')
+  writeFileSync(
+    path.join(dir, 'site.conf'),
+    configured({
+      server: `server ${new URL(upstream).host};`,
+      listen: `listen 127.0.0.1:${port};`,
+      server_name: 'server_name localhost;',
+      ssl_certificate: '',
+      ssl_certificate_key: '',
+      access_log: `access_log ${accessLog} call_recordings;`,
+      error_log: `error_log ${dir}/error.log crit;`,
+      alias: `alias ${recordingsDir}/;`,
+    }),
+  )
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${dir}/${name};`,
+  )
+  writeFileSync(
+    path.join(dir, 'nginx.conf'),
+    `daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/error.log warn;
+    ${process.getuid?.() === 0 ? 'user root;' : ''}
+    events { worker_connections 512; }
+    http { ${temporary.join(' ')} include ${dir}/site.conf; }`,
+  )
+  const nginx = spawn('nginx', ['-p', dir, '-e', `${dir}/error.log`, '-c', `${dir}/nginx.conf`], { stdio: 'ignore' })
+  let ended = false
+  nginx.on('exit', () => {
+    ended = true
+  })
+  afterAll(async () => {
+    if (!ended) {
+      nginx.kill('SIGQUIT')
+      const late = setTimeout(() => nginx.kill('SIGKILL'), 2_000)
+      await once(nginx, 'exit')
+      clearTimeout(late)
+    }
+    rmSync(dir, { recursive: true, force: true })
+  })
+  const origin = `http://127.0.0.1:${port}`
+  for (;;) {
+    if (ended) throw new Error(`nginx did not start: ${readFileSync(`${dir}/error.log`, 'utf8')}`)
+    const up = await fetch(`${origin}/livez`).catch(() => undefined)
+    if (up?.ok) break
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  return { origin, accessLog: () => readFileSync(accessLog, 'utf8') }
+}
