@@ -9,6 +9,7 @@ const ZERO = {
   uploadFinished: 0,
   uploadTerminated: 0,
   uploadExpired: 0,
+  uploadRejected: 0,
   uploadBytesMissing: 0,
   finishFailed: 0,
   lockTakenOver: 0,
@@ -59,6 +60,11 @@ export function createEvents(log: Log) {
       'an upload was ended by its client',
     ),
     uploadExpired: event<UploadFields & { offset: number }>('uploadExpired', 'info', 'an upload expired'),
+    uploadRejected: event<UploadFields & { size: number }>(
+      'uploadRejected',
+      'warn',
+      'an upload was not what its client had promised',
+    ),
     /** The alarm: bytes that were acknowledged are gone. */
     uploadBytesMissing: event<UploadFields & { offset: number }>(
       'uploadBytesMissing',

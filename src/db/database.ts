@@ -52,11 +52,11 @@ export const bind = <V extends Record<string, unknown>>(
   values: V,
 ): Statement => ({ run: () => prepared.run(values) })
 
-/** A statement that must change a row; otherwise `error` is thrown and the whole transaction undone. */
-export const must = (statement: Statement, error: () => Error): Statement => ({
+/** A statement that must change at least `rows` rows; otherwise `error` is thrown and the whole transaction undone. */
+export const must = (statement: Statement, error: () => Error, rows = 1): Statement => ({
   run() {
     const result = statement.run()
-    if (result.changes === 0) throw error()
+    if (result.changes < rows) throw error()
     return result
   },
 })

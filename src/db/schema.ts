@@ -30,10 +30,19 @@ export const callLogs = sqliteTable(
 
 /**
  * `receiving`: bytes may still come. `finishing`: whole and sealed, on its way to a recording (its key is written).
- * `finished`: its recording is committed (and may have been deleted since). The others are ends without a recording;
- * `rejected` is a whole upload that failed its promised digest.
+ * `finished`: its recording is committed (and may have been deleted since). The others are ends without a recording of
+ * its own: `concatenated` is a partial upload whose bytes are its final one's, `rejected` a whole upload that failed its
+ * promised digest.
  */
-export const UPLOAD_STATES = ['receiving', 'finishing', 'finished', 'terminated', 'expired', 'rejected'] as const
+export const UPLOAD_STATES = [
+  'receiving',
+  'finishing',
+  'finished',
+  'terminated',
+  'expired',
+  'concatenated',
+  'rejected',
+] as const
 
 export const uploads = sqliteTable(
   'uploads',
@@ -61,6 +70,8 @@ export const uploads = sqliteTable(
     recordingId: text('recording_id'),
     /** The `Upload-Concat` header of a partial or final upload. */
     concat: text(),
+    /** The upload that this partial one has become part of. */
+    finalId: text('final_id'),
     /** The SHA-256 (hex) that the client promised; checked at finish. */
     expectedSha256: text('expected_sha256'),
     idempotencyKey: text('idempotency_key'),

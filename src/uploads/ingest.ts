@@ -21,8 +21,9 @@ import type { Events } from '../events.ts'
 import { isId, newId } from '../ids.ts'
 import { inspectMedia } from '../playback/media-type.ts'
 import type { Library } from '../recordings/library.ts'
+import { assemble, assertPart, isFinal, isPartial, partIdsOf } from './concatenation.ts'
 import type { Space } from './space.ts'
-import type { Staging, Written } from './staging.ts'
+import type { BodyCheck, Staging, Written } from './staging.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
 const ROWS_AT_HAND = 10_000
@@ -39,6 +40,10 @@ export interface UploadIntent {
   metadata?: string | null
   /** Bytes; null while deferred. */
   length: number | null
+  /** The `Upload-Concat` header, as it came. */
+  concat?: string | null
+  /** Of all bytes, in hex, as the client promises it. */
+  expectedSha256?: string | null
 }
 
 /** A finished upload: the row is there when this call made it or had to look. */
@@ -63,6 +68,8 @@ interface Open {
 export interface AppendOptions {
   maxBytes?: number
   signal?: AbortSignal
+  /** With a check, all bytes of the source count or none does. */
+  check?: BodyCheck | undefined
 }
 
 interface Parts {
@@ -81,14 +88,43 @@ const OPEN_STATES = ['receiving', 'finishing'] as const
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
 
-/** All bytes of the upload are here, and it waits for its finish. */
-export const isWhole = (row: UploadRow) => isOpen(row) && row.length !== null && row.offset === row.length
+const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
+
+/** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
+export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
 
 /** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
 function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
   const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
   return `${row.leadId}/${callLogId}_${timestamp}_${newId().replaceAll('-', '').slice(0, 12)}.${extension}`
+}
+
+function newRow(intent: UploadIntent, atMs: number): UploadRow {
+  const row: UploadRow = {
+    id: intent.id,
+    door: intent.door,
+    leadId: intent.leadId,
+    callLogId: intent.callLogId ?? null,
+    callerId: intent.caller.id,
+    callerRole: intent.caller.role,
+    filename: intent.filename ?? null,
+    metadata: intent.metadata ?? null,
+    length: intent.length,
+    offset: 0,
+    state: 'receiving',
+    key: null,
+    recordingId: null,
+    concat: intent.concat ?? null,
+    finalId: null,
+    expectedSha256: intent.expectedSha256 ?? null,
+    idempotencyKey: null,
+    idempotencyFingerprint: null,
+    createdAtMs: atMs,
+    lastByteAtMs: atMs,
+  }
+  if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, atMs)
+  return row
 }
 
 export type Ingest = ReturnType<typeof createIngest>
@@ -119,7 +155,11 @@ export function createIngest(parts: Parts) {
         filename: sql.placeholder('filename'),
         metadata: sql.placeholder('metadata'),
         length: sql.placeholder('length'),
+        offset: sql.placeholder('offset'),
+        state: sql.placeholder('state'),
         key: sql.placeholder('key'),
+        concat: sql.placeholder('concat'),
+        expectedSha256: sql.placeholder('expectedSha256'),
         createdAtMs: sql.placeholder('createdAtMs'),
         lastByteAtMs: sql.placeholder('lastByteAtMs'),
       })
@@ -193,7 +233,8 @@ export function createIngest(parts: Parts) {
 
   /** What the disk says about an upload that memory does not know: after a start, or long ago. */
   async function recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
-    if (!isOpen(row)) return { row, missing: false }
+    // Of a final upload, the bytes may lie with its parts; its finish gathers them, or says that they are gone.
+    if (!isOpen(row) || isFinal(row)) return { row, missing: false }
     const staged = await staging.sizeOf(row.id)
     if (staged !== undefined && staged >= row.offset) return { row, missing: false }
     if (staged === undefined && row.key !== null && row.length !== null) {
@@ -232,6 +273,9 @@ export function createIngest(parts: Parts) {
   function assertAlive(row: UploadRow): void {
     if (row.state === 'expired' || isExpired(row)) {
       throw new ServiceError('upload_expired', 'This upload was silent for too long and has expired.')
+    }
+    if (row.state === 'concatenated') {
+      throw new ServiceError('upload_terminated', 'This upload has become part of another one.')
     }
     if (row.state === 'terminated') throw new ServiceError('upload_terminated', 'This upload has been terminated.')
     if (row.state === 'rejected')
@@ -287,36 +331,18 @@ export function createIngest(parts: Parts) {
     if (draining) throw shuttingDown()
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
     await space.reserve({ id: intent.id, length: intent.length ?? 0, offset: 0 })
-    const now = clock.now()
-    const row: UploadRow = {
-      id: intent.id,
-      door: intent.door,
-      leadId: intent.leadId,
-      callLogId: intent.callLogId ?? null,
-      callerId: intent.caller.id,
-      callerRole: intent.caller.role,
-      filename: intent.filename ?? null,
-      metadata: intent.metadata ?? null,
-      length: intent.length,
-      offset: 0,
-      state: 'receiving',
-      key: null,
-      recordingId: null,
-      concat: null,
-      expectedSha256: null,
-      idempotencyKey: null,
-      idempotencyFingerprint: null,
-      createdAtMs: now,
-      lastByteAtMs: now,
-    }
-    if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, now)
+    const row = newRow(intent, clock.now())
     try {
       await db.write(roomForCaller(row.callerId), bind(statements.insert, { ...row }))
     } catch (error) {
       space.release(row.id)
       throw error
     }
-    keepAtHand({ row, savedOffset: 0, users: 0, refused: false, missing: false })
+    begun(row)
+    return row
+  }
+
+  function begun(row: UploadRow): Open {
     events.uploadCreated({
       uploadId: row.id,
       leadId: row.leadId,
@@ -324,7 +350,66 @@ export function createIngest(parts: Parts) {
       door: row.door,
       length: row.length,
     })
-    return row
+    return keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false })
+  }
+
+  /**
+   * Makes one upload of several partial ones, in their order, and finishes it; the caller holds the locks of all.
+   *
+   * From the one transaction on, the parts take no more bytes and their bytes are the new upload's: what fails after it
+   * is made good like any finish. Asked for again, with the same parts, it gives the upload that there is.
+   *
+   * @throws ServiceError 400, 403, 404 or 410 when a part can't be used, `empty_upload`, `too_large`; as `finish`
+   */
+  async function concatenate(intent: UploadIntent & { concat: string }): Promise<Finished> {
+    const parts = await Promise.all(partIdsOf(intent.concat).map(load))
+    for (const part of parts) part.users += 1
+    try {
+      return await concatenateParts(intent, parts)
+    } finally {
+      for (const part of parts) part.users -= 1
+    }
+  }
+
+  async function concatenateParts(intent: UploadIntent, parts: readonly Open[]): Promise<Finished> {
+    const ids = parts.map(({ row }) => row.id)
+    for (const { row } of parts) assertPart(row, intent)
+    const finalId = parts[0]?.row.finalId ?? null
+    if (finalId !== null && parts.every(({ row }) => row.finalId === finalId)) {
+      const earlier = (await load(finalId)).row
+      if (partIdsOf(earlier.concat).join() === ids.join()) return finish(finalId)
+    }
+    for (const part of parts) {
+      assertUsable(part)
+      if (!hasAllBytes(part.row))
+        throw new ServiceError('incomplete_upload', 'A part of the upload is not complete yet.')
+    }
+    if (draining) throw shuttingDown()
+    const size = parts.reduce((sum, { row }) => sum + row.offset, 0)
+    if (size === 0) throw empty()
+    if (size > limits.maxBytes) throw tooLarge(limits.maxBytes)
+    const row = newRow({ ...intent, length: size }, clock.now())
+    Object.assign(row, { offset: size, state: 'finishing' })
+    const seal = db.orm
+      .update(uploads)
+      .set({ state: 'concatenated', finalId: row.id })
+      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving')))
+    // What a copy takes beside its original; the first part is renamed.
+    const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
+    await space.reserve({ id: row.id, length: size, offset: size - copying })
+    try {
+      await db.write(bind(statements.insert, { ...row }), must(seal, closed, ids.length))
+    } catch (error) {
+      space.release(row.id)
+      throw error
+    }
+    step('concatenated')
+    for (const part of parts) {
+      Object.assign(part.row, { state: 'concatenated', finalId: row.id })
+      space.release(part.row.id)
+    }
+    begun(row)
+    return finish(row.id)
   }
 
   /** Writes the offset to the table; from then on it may be acknowledged. */
@@ -348,7 +433,8 @@ export function createIngest(parts: Parts) {
    * Whatever ends it, the bytes up to the offset told are on disk and recorded. An upload that is whole now is left to
    * `finish`, which records its offset along with its recording.
    *
-   * @throws ServiceError `upload_closed`, `insufficient_storage` or `unavailable`; what was stored before stays
+   * @throws ServiceError `checksum_mismatch` when the check does not hold: the upload is as it was;
+   *   `upload_closed`, `insufficient_storage` or `unavailable`: what was stored before stays
    */
   const append = (id: string, source: Readable, options: AppendOptions = {}): Promise<Written> =>
     using(id, (open) => appendTo(open, source, options))
@@ -368,7 +454,7 @@ export function createIngest(parts: Parts) {
       .catch((error) => {
         throw before > 0 && isMissing(error) ? bytesMissing(row, error) : error
       })
-    if (row.length !== null && written.offset === row.length && !written.error) {
+    if (written.offset === row.length && !written.error && !isPartial(row)) {
       row.offset = row.length
       row.lastByteAtMs = clock.now()
       space.arrived(row.id, row.offset)
@@ -377,6 +463,9 @@ export function createIngest(parts: Parts) {
     }
     if (written.error) throw asServiceError(written.error)
     if (draining && written.end === 'stopped' && !isWhole(row)) throw shuttingDown()
+    if (written.end === 'mismatch') {
+      throw new ServiceError('checksum_mismatch', 'The bytes do not have the checksum they came with; none was kept.')
+    }
     return written
   }
 
@@ -389,6 +478,7 @@ export function createIngest(parts: Parts) {
     if (open.row.length !== null || length < open.row.offset) {
       throw new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
     }
+    if (length === 0 && !isPartial(open.row)) throw empty()
     if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
     await space.reserve({ id, length, offset: open.row.offset })
     try {
@@ -455,8 +545,10 @@ export function createIngest(parts: Parts) {
     step('rights-checked')
     const key = row.key ?? (await decideKey(open, callLogId))
     step('key-written')
+    if (isFinal(row)) await gather(row, key, size)
     const { sha256, media } = await examine(row, key, size, filename)
     step('examined')
+    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
     await library.put(staging.pathOf(row.id), key)
     step('moved')
     const recording: Recording = {
@@ -494,6 +586,35 @@ export function createIngest(parts: Parts) {
     Object.assign(open.row, { key, state: 'finishing' })
     open.savedOffset = open.row.offset
     return key
+  }
+
+  /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
+  async function gather(row: UploadRow, key: string, size: number): Promise<void> {
+    const rows = await Promise.all(partIdsOf(row.concat).map(async (id) => (await load(id)).row))
+    const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
+    const gathered = await assemble(staging, row.id, parts, step)
+    if (!gathered && (await library.sizeOf(key)) !== size) throw bytesMissing(row)
+    space.arrived(row.id, size)
+  }
+
+  async function discardBytes(row: UploadRow): Promise<void> {
+    for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
+  }
+
+  /** Ends an upload whose bytes are not what its client promised; they go. @throws ServiceError `checksum_mismatch` */
+  async function reject({ row }: Open, key: string): Promise<never> {
+    await db.write(
+      db.orm
+        .update(uploads)
+        .set({ state: 'rejected' })
+        .where(and(eq(uploads.id, row.id), inArray(uploads.state, [...OPEN_STATES]))),
+    )
+    row.state = 'rejected'
+    space.release(row.id)
+    await discardBytes(row)
+    await library.remove(key)
+    events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
+    throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
   }
 
   /** What the bytes are, wherever a failed finish has left them. */
@@ -562,7 +683,7 @@ export function createIngest(parts: Parts) {
 
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
   async function rememberWhole(open: Open): Promise<void> {
-    if (open.savedOffset === open.row.offset) return
+    if (open.savedOffset === open.row.offset || !isOpen(open.row)) return
     try {
       if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
       await saveOffset(open, open.row.offset)
@@ -590,7 +711,7 @@ export function createIngest(parts: Parts) {
     unfinished.delete(id)
     if (!wasOpen) return
     space.release(id)
-    await staging.discard(id)
+    await discardBytes(row)
     events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
   }
 
@@ -622,7 +743,7 @@ export function createIngest(parts: Parts) {
     if (changed === 0) return false
     row.state = 'expired'
     space.release(row.id)
-    await staging.discard(row.id)
+    await discardBytes(row)
     events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
     return true
   }
@@ -648,6 +769,7 @@ export function createIngest(parts: Parts) {
     look,
     append,
     declareLength,
+    concatenate,
     finish,
     cancel,
     expire,
@@ -683,5 +805,7 @@ const shuttingDown = () =>
   })
 
 const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
+
+const empty = () => new ServiceError('empty_upload', 'A recording has at least one byte.')
 
 const tooLarge = (maxBytes: number) => new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)

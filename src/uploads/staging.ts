@@ -19,7 +19,7 @@ import {
   writev as fsWritev,
   mkdirSync,
 } from 'node:fs'
-import { open, rm, stat } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -43,8 +43,18 @@ const FLUSH_EVERY_MS = 250
 const CHECKPOINT_EVERY_MS = 5_000
 /** Running hashes and heads kept for uploads between their requests. */
 const WARM_UPLOADS = 4_000
+/** Read and written at once when one file is copied into another. */
+const COPY_BYTES = 1024 * 1024
 /** As much of the beginning as telling its media type takes. */
 const HEAD_BYTES = 4_100
+
+/** What the bytes of one write must fulfil to count. */
+export interface BodyCheck {
+  /** Sees the bytes as they pass, in order. */
+  update(bytes: Uint8Array): void
+  /** Asked once, when all have come. @throws when that can't be told: the bytes do not count then */
+  holds(): boolean
+}
 
 export interface WriteOptions {
   /** How many bytes may land; the rest is an overrun. */
@@ -53,15 +63,20 @@ export interface WriteOptions {
   signal?: AbortSignal
   /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
   length?: number | undefined
-  /** Called while a long write goes on, each time `offset` bytes are on disk. */
+  /** Called while a long write goes on, each time `offset` bytes are on disk; never where a check may undo them. */
   onCheckpoint?: (offset: number) => Promise<void>
+  /** With a check, all bytes count or none does: only those of a source that ended, and that the check holds for. */
+  check?: BodyCheck | undefined
 }
 
 /** How a write ended. In every case the bytes up to `offset` are on disk. */
 export interface Written {
   offset: number
-  /** `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land. */
-  end: 'all' | 'cut' | 'stopped' | 'overrun'
+  /**
+   * `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land;
+   * `mismatch`: the source ended, and the check does not hold.
+   */
+  end: 'all' | 'cut' | 'stopped' | 'overrun' | 'mismatch'
   /** A write that failed part of the way (ENOSPC …). */
   error?: unknown
 }
@@ -128,6 +143,7 @@ export class Staging extends FileStore {
         warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
       }
       this.#keepWarm(id, warm)
+      const before = options.check && { ...warm, hash: warm.hash?.copy() }
       const writer = new Writer(fd, source, offset, warm, {
         ...options,
         onFirstCheckpoint: () => syncDirectory(this.directory),
@@ -135,6 +151,11 @@ export class Staging extends FileStore {
       this.#track(writer)
       if (this.#stopped) writer.stop()
       const written = await writer.done.finally(() => this.#untrack(writer))
+      if (before && (written.end !== 'all' || written.error || !options.check?.holds())) {
+        await truncateFd(fd, offset)
+        this.#keepWarm(id, before)
+        return { offset, end: written.end === 'all' ? 'mismatch' : written.end, error: written.error }
+      }
       if (written.offset > offset) await datasync(fd)
       if (offset === 0 && written.offset !== options.length) await syncDirectory(this.directory)
       return written
@@ -189,6 +210,55 @@ export class Staging extends FileStore {
       await handle.sync()
     } finally {
       await handle.close()
+    }
+  }
+
+  /** Gives the file of one upload to another, with what memory holds of it; durable when it resolves. */
+  async hand(from: string, to: string): Promise<void> {
+    await rename(this.pathOf(from), this.pathOf(to))
+    await syncDirectory(this.directory)
+    const warm = this.#warm.get(from)
+    this.#warm.delete(from)
+    if (warm) this.#keepWarm(to, warm)
+  }
+
+  /**
+   * Writes the first `size` bytes of one upload's file into another's, at `position`, where that ends from now on; on
+   * disk when it resolves.
+   *
+   * @throws when fewer bytes are there
+   */
+  async copy(from: string, size: number, to: string, position: number): Promise<void> {
+    const warm = this.#warm.get(to)
+    this.#warm.delete(to)
+    const source = await open(this.pathOf(from), 'r')
+    const target = await open(this.pathOf(to), 'r+').catch(async (error) => {
+      await source.close()
+      throw error
+    })
+    try {
+      await target.truncate(position)
+      const hash = warm?.hashedTo === position ? warm.hash : undefined
+      const read = async (at: number) => {
+        const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, size - at))
+        const { bytesRead } = await source.read(buffer, 0, buffer.length, at)
+        if (bytesRead === 0 && buffer.length > 0) throw new Error(`only ${at} of ${size} bytes are there`)
+        return buffer.subarray(0, bytesRead)
+      }
+      let piece = await read(0)
+      for (let at = 0; at < size; ) {
+        const written = target.writev([piece], position + at)
+        const next = read(at + piece.length)
+        // While the disk works.
+        hash?.update(piece)
+        at += piece.length
+        ;[, piece] = await Promise.all([written, next])
+      }
+      await target.datasync()
+      if (warm && hash) this.#keepWarm(to, { ...warm, hashedTo: position + size })
+    } finally {
+      await source.close()
+      await target.close()
     }
   }
 
@@ -316,8 +386,9 @@ class Writer {
   tick(now: number) {
     if (this.#writing || this.#end) return
     if (this.#gatheredBytes > 0) return this.#flush()
-    if (now >= this.#checkpointAt && this.#position > this.#checkpointed && this.#options.onCheckpoint) {
-      void this.#checkpoint(this.#options.onCheckpoint)
+    const { onCheckpoint, check } = this.#options
+    if (now >= this.#checkpointAt && this.#position > this.#checkpointed && onCheckpoint && !check) {
+      void this.#checkpoint(onCheckpoint)
     }
   }
 
@@ -394,7 +465,11 @@ class Writer {
     const warm = this.#warm
     // A copy: a view would keep the socket's whole buffer alive.
     if (warm.hashedTo === 0) warm.head = Buffer.concat(buffers, Math.min(bytes, HEAD_BYTES))
-    if (warm.hash) for (const buffer of buffers) warm.hash.update(buffer)
+    const { check } = this.#options
+    for (const buffer of buffers) {
+      warm.hash?.update(buffer)
+      check?.update(buffer)
+    }
     warm.hashedTo += bytes
   }
 

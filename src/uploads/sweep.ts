@@ -38,7 +38,13 @@ export function createSweep({
     const whole = await db.orm
       .select({ id: uploads.id })
       .from(uploads)
-      .where(and(inArray(uploads.state, ['receiving', 'finishing']), sql`${uploads.length} = ${uploads.offset}`))
+      .where(
+        and(
+          inArray(uploads.state, ['receiving', 'finishing']),
+          sql`${uploads.length} = ${uploads.offset}`,
+          sql`${uploads.concat} is not 'partial'`,
+        ),
+      )
       .limit(STEP)
       .all()
     for (const id of new Set([...ingest.unfinished, ...whole.map((row) => row.id)])) {

@@ -6,6 +6,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { ServiceError } from '../errors.ts'
+import { isId } from '../ids.ts'
+import { sha256In } from '../repr-digest.ts'
 
 /** What bytes are sent as, in PATCH and in a creation with upload. */
 const OFFSET_TYPE = 'application/offset+octet-stream'
@@ -107,6 +109,49 @@ export function concatOf(headers: IncomingHttpHeaders): Concat | undefined {
   return { kind: 'final', addresses }
 }
 
+/**
+ * The parts of a final upload must be uploads of its own lead, each at most once. Hosts are not compared: behind a proxy
+ * we have several names.
+ *
+ * @param collection the path that uploads of the lead lie under
+ * @throws ServiceError `invalid_parameter` or `upload_not_found`
+ */
+export function checkParts(addresses: readonly string[], collection: string): void {
+  const seen = new Set<string>()
+  for (const address of addresses) {
+    const base = `http://localhost${collection}`
+    const path = URL.canParse(address, base) ? new URL(address, base).pathname : ''
+    const at = path.lastIndexOf('/')
+    const id = path.slice(at + 1)
+    if (!path.slice(0, at).endsWith(collection) || !isId(id)) {
+      throw new ServiceError('upload_not_found', 'Upload-Concat names an address that is no upload of this lead.')
+    }
+    if (seen.has(id)) throw new ServiceError('invalid_parameter', 'Upload-Concat names a part twice.')
+    seen.add(id)
+  }
+}
+
+/**
+ * The SHA-256 (hex) of the whole that a creation promises: as `sha256` in Upload-Metadata, in hex or Base64, or as
+ * `Repr-Digest` (RFC 9530).
+ *
+ * @throws ServiceError 400 for one that can't be read, or when the two differ
+ */
+export function promisedSha256(headers: IncomingHttpHeaders, metadata: UploadMetadata): string | undefined {
+  const value = textOf(metadata, 'sha256')
+  const fromDigest = sha256In(text(headers, 'repr-digest'))
+  if (value === undefined) return fromDigest
+  const isBase64 = /^[A-Za-z0-9+/]{43}=$/.test(value)
+  if (!isBase64 && !/^[0-9a-f]{64}$/i.test(value)) {
+    throw new ServiceError('invalid_metadata', 'The value of sha256 in Upload-Metadata must be in hex or Base64.')
+  }
+  const sha256 = isBase64 ? Buffer.from(value, 'base64').toString('hex') : value.toLowerCase()
+  if (fromDigest !== undefined && fromDigest !== sha256) {
+    throw new ServiceError('invalid_parameter', 'Upload-Metadata and Repr-Digest promise different digests.')
+  }
+  return sha256
+}
+
 /** What a creation promises. */
 export interface Creation {
   /** Bytes; undefined while deferred, and for a final upload. */
@@ -141,6 +186,7 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
   }
   const type = text(headers, 'content-type')
   if (type !== undefined && hasBody(headers) && !isOffsetStream(type)) throw wrongType()
+  checkCountable(length)
   if (isOffsetStream(type) && Number(headers['content-length'] ?? 0) > (length ?? Number.POSITIVE_INFINITY)) {
     throw new ServiceError('too_large', 'The body is longer than the upload.')
   }
@@ -156,23 +202,28 @@ export function checkPatch(headers: IncomingHttpHeaders): void {
   if (bytesIn(headers, 'upload-offset') === undefined) {
     throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
   }
-  bytesIn(headers, 'upload-length')
+  checkCountable(bytesIn(headers, 'upload-length'))
+}
+
+function checkCountable(length: number | undefined): void {
+  if (length === Number.POSITIVE_INFINITY) throw new ServiceError('too_large', 'The upload is longer than can be told.')
 }
 
 /**
- * What the engine is shown of a request that has been checked.
+ * What the engine is shown of a request that has been checked. Metadata is not: the library keeps it in an object, where
+ * `constructor` is a key that is there already.
  *
  * @param knownLength bytes the upload has, where that is known: a repeated declaration of the same is no change
  */
 export function forEngine(headers: IncomingHttpHeaders, knownLength: number | null = null): EngineHeaders {
   const length = text(headers, 'upload-length')
+  const offset = bytesIn(headers, 'upload-offset')
   return {
     'tus-resumable': text(headers, 'tus-resumable'),
     'content-length': text(headers, 'content-length'),
     'content-type': isOffsetStream(text(headers, 'content-type')) ? OFFSET_TYPE : undefined,
-    'upload-offset': text(headers, 'upload-offset'),
+    'upload-offset': offset === undefined ? undefined : String(Math.min(offset, Number.MAX_SAFE_INTEGER)),
     'upload-length': knownLength !== null && length === String(knownLength) ? undefined : length,
     'upload-defer-length': text(headers, 'upload-defer-length'),
-    'upload-metadata': text(headers, 'upload-metadata'),
   }
 }

@@ -8,26 +8,49 @@
 
 import type { IncomingMessage } from 'node:http'
 import { ERRORS } from '@tus/server'
+import { eq, sql } from 'drizzle-orm'
 import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
 import { type Auth, type Caller, callerOf } from '../auth.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
-import type { Lead, UploadRow } from '../db/schema.ts'
+import { type Lead, recordings, type UploadRow } from '../db/schema.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { callLogOf } from '../leads.ts'
 import { toldOf } from '../problem.ts'
 import { recordingPath } from '../recordings/recordings.ts'
+import { reprDigest } from '../repr-digest.ts'
 import { addressOf } from '../request.ts'
+import { CHECKSUM_ALGORITHMS, checksumOf } from './checksum.ts'
+import { isFinal, isPartial, partIdsOf } from './concatenation.ts'
 import { baseName, checkFilename } from './filename.ts'
-import type { Ingest } from './ingest.ts'
+import type { Finished, Ingest } from './ingest.ts'
 import { endAnswer, letBodyCome } from './linger.ts'
 import type { UploadLocker } from './locker.ts'
+import type { BodyCheck } from './staging.ts'
 import { createEngine, type EngineRequest, send } from './tus-engine.ts'
-import { type Creation, checkPatch, creationOf, forEngine, methodOf, textOf } from './tus-headers.ts'
+import {
+  type Creation,
+  checkParts,
+  checkPatch,
+  creationOf,
+  forEngine,
+  methodOf,
+  promisedSha256,
+  textOf,
+} from './tus-headers.ts'
 
 const TUS_VERSION = '1.0.0'
-const EXTENSIONS = ['creation', 'creation-with-upload', 'creation-defer-length', 'termination', 'expiration']
+const EXTENSIONS = [
+  'creation',
+  'creation-with-upload',
+  'creation-defer-length',
+  'termination',
+  'expiration',
+  'checksum',
+  'checksum-trailer',
+  'concatenation',
+]
 
 /** What is settled about a request before the engine sees it, and what comes up on the way. */
 interface Context {
@@ -39,6 +62,8 @@ interface Context {
   creation?: Creation
   /** Undefined until a creation has made it. */
   uploadId: string | undefined
+  /** Of the request's body. */
+  check?: BodyCheck | undefined
   /** The line died before all had come. */
   cut?: boolean
   /** All has come, and is not a recording yet. */
@@ -56,6 +81,11 @@ interface Parts {
 
 export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   const contexts = new WeakMap<IncomingMessage, Context>()
+  const sha256ById = db.orm
+    .select({ sha256: recordings.sha256 })
+    .from(recordings)
+    .where(eq(recordings.id, sql.placeholder('id')))
+    .prepare()
   ingest.staging.extensions = EXTENSIONS
 
   const contextOf = (request: unknown): Context => {
@@ -73,7 +103,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     getFileIdFromRequest: (request) => contextOf(request).uploadId,
     generateUrl: (request, { id }) => {
       const { req, lead } = contextOf(request)
-      return addressOf(req, config.publicUrl, `/api/leads/${lead.id}/uploads/${id}`)
+      return addressOfUpload(req, { leadId: lead.id, id })
     },
     onUploadCreate: async (request, upload) => {
       await begin(contextOf(request), upload.id)
@@ -81,6 +111,8 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     },
     onUploadFinish: async (request, upload) => {
       const context = contextOf(request)
+      // § Concatenation: partial uploads are not processed until they form a final one.
+      if (isPartial(await ingest.find(upload.id))) return {}
       await ingest.finish(upload.id).catch((error) => {
         // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
         // of nothing that has come: what it does next finds out.
@@ -96,8 +128,9 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     },
     writeBody: async (body, upload, maxBytes, signal) => {
       const context = contexts.get(body as IncomingMessage) as Context
+      if (upload.offset === upload.size) return upload.offset
       letBodyCome(context.req, context.res)
-      const { offset, end } = await ingest.append(upload.id, body, { maxBytes, signal })
+      const { offset, end } = await ingest.append(upload.id, body, { maxBytes, signal, check: context.check })
       context.cut = end === 'cut' && offset !== upload.size
       // What comes beyond a declared length is not the upload's: the upload is whole, and the connection ends.
       if (offset === upload.size || end === 'all' || end === 'cut') return offset
@@ -108,46 +141,86 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     },
   })
 
-  /** Refuses an upload before a byte is sent when what it promises does not fit (§ Creation). */
-  async function begin(context: Context, id: string): Promise<void> {
-    const { caller, lead, req } = context
-    const { length = null, metadata } = context.creation as Creation
-    if (length === 0) throw new ServiceError('empty_upload', 'A recording has at least one byte.')
+  /** What a creation says of the recording it is for, checked before a byte is sent (§ Creation). */
+  async function promised({ req, lead }: Context, { metadata }: Creation) {
     const filename = textOf(metadata, 'filename')
     const callLogId = textOf(metadata, 'call_log_id')
     if (!filename) throw new ServiceError('missing_parameter', 'Upload-Metadata names no filename.')
     if (!callLogId) throw new ServiceError('missing_parameter', 'Upload-Metadata names no call_log_id.')
     const name = checkFilename(baseName(filename))
+    const expectedSha256 = promisedSha256(req.headers, metadata)
     await callLogOf(db, lead.id, callLogId)
-    await ingest.begin({
-      id,
-      door: 'tus',
-      caller,
-      leadId: lead.id,
-      callLogId,
-      filename: name,
-      metadata: req.headers['upload-metadata'] as string,
-      length,
-    })
+    return { callLogId, filename: name, expectedSha256 }
+  }
+
+  const intentOf = ({ req, caller, lead }: Context, id: string) => ({
+    id,
+    door: 'tus' as const,
+    caller,
+    leadId: lead.id,
+    metadata: (req.headers['upload-metadata'] as string | undefined) ?? null,
+    length: null,
+  })
+
+  async function begin(context: Context, id: string): Promise<void> {
+    const creation = context.creation as Creation
+    const { length = null } = creation
+    if (creation.concat) {
+      await ingest.begin({ ...intentOf(context, id), length, concat: creation.concat.kind })
+    } else {
+      if (length === 0) throw new ServiceError('empty_upload', 'A recording has at least one byte.')
+      await ingest.begin({ ...intentOf(context, id), length, ...(await promised(context, creation)) })
+    }
     context.uploadId = id
   }
 
-  const recordingHeaders = (req: Request, row: UploadRow): Record<string, string> =>
-    row.recordingId === null
-      ? {}
-      : {
-          'Recording-Id': row.recordingId,
-          'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
-        }
+  /** A final upload is whole from the start: it is answered when it has become its recording (§ Concatenation). */
+  async function concatenate(context: Context, addresses: readonly string[]): Promise<void> {
+    const { req, res, lead } = context
+    const concat = req.headers['upload-concat'] as string
+    checkParts(addresses, `/api/leads/${lead.id}/uploads`)
+    const intent = { ...intentOf(context, newId()), concat, ...(await promised(context, context.creation as Creation)) }
+    const gone = new AbortController()
+    res.once('close', () => gone.abort())
+    // In one order for all, so that two requests for the same parts wait in a row and not for each other.
+    const locked = partIdsOf(concat)
+      .sort()
+      .reduceRight<() => Promise<Finished>>(
+        (work, id) => () => locker.hold(id, gone.signal, work),
+        () => ingest.concatenate(intent),
+      )
+    const { upload } = await locked()
+    res
+      .status(201)
+      .set({ Location: addressOfUpload(req, upload), ...(await recordingHeaders(req, upload)) })
+      .end()
+  }
+
+  /** Where the upload's recording is and what it is, as long as it is there. */
+  async function recordingHeaders(req: Request, row: UploadRow): Promise<Record<string, string>> {
+    if (row.recordingId === null) return {}
+    const kept = await sha256ById.get({ id: row.recordingId })
+    return {
+      'Recording-Id': row.recordingId,
+      'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
+      ...(kept && { 'Repr-Digest': reprDigest(kept.sha256) }),
+    }
+  }
+
+  const addressOfUpload = (req: Request, { leadId, id }: { leadId: string; id: string }) =>
+    addressOf(req, config.publicUrl, `/api/leads/${leadId}/uploads/${id}`)
 
   const expiryHeaders = (row: UploadRow) => ({ 'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString() })
 
   /** What the answer says beyond the library's: where the recording is, or when the upload expires. */
-  function uploadHeaders(method: string, req: Request, row: UploadRow): Record<string, string> {
+  async function uploadHeaders(method: string, req: Request, row: UploadRow): Promise<Record<string, string>> {
     return {
-      // As it came: the library's own would be decoded and encoded again, which values that are no text do not survive.
-      ...(method === 'HEAD' && row.metadata !== null && { 'Upload-Metadata': row.metadata }),
-      ...(row.state === 'finished' ? recordingHeaders(req, row) : expiryHeaders(row)),
+      ...(method === 'HEAD' && {
+        // As they came: the library's own metadata would be decoded and encoded again, which bytes do not survive.
+        ...(row.metadata !== null && { 'Upload-Metadata': row.metadata }),
+        ...(row.concat !== null && { 'Upload-Concat': row.concat }),
+      }),
+      ...(row.state === 'finished' ? await recordingHeaders(req, row) : expiryHeaders(row)),
     }
   }
 
@@ -189,29 +262,32 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     return row
   }
 
-  async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
-    contexts.set(req, context)
-    const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
-    if (context.error) {
-      res.locals.error = context.error
-      return send(req, res, response, context.error.headers)
-    }
-    const more = method === 'DELETE' ? {} : uploadHeaders(method, req, await ingest.find(context.uploadId as string))
-    await send(req, res, response, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
-  }
-
   /** A creation whose client will never learn the upload's address leaves none behind. */
   async function abandon({ uploadId }: Context): Promise<void> {
     if (uploadId === undefined) return
     await locker.hold(uploadId, AbortSignal.timeout(1_000), () => ingest.cancel(uploadId)).catch(() => {})
   }
 
+  async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
+    contexts.set(req, context)
+    const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
+    if (context.creation && (context.error || context.cut)) await abandon(context)
+    if (context.error || !response.ok) {
+      res.locals.error = context.error
+      return send(req, res, response, context.error?.headers ?? {})
+    }
+    const more =
+      method === 'DELETE' ? {} : await uploadHeaders(method, req, await ingest.find(context.uploadId as string))
+    await send(req, res, response, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
+  }
+
   async function create(req: Request, res: Response): Promise<void> {
     const caller = callerOf(res)
     const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
-    const context: Context = { req, res, caller, lead, creation: creationOf(req.headers), uploadId: undefined }
+    const creation = creationOf(req.headers)
+    const context: Context = { req, res, caller, lead, creation, check: checksumOf(req), uploadId: undefined }
+    if (creation.concat?.kind === 'final') return concatenate(context, creation.concat.addresses)
     await handle('POST', req, res, context)
-    if (context.error || context.cut) await abandon(context)
   }
 
   async function change(method: string, req: Request, res: Response): Promise<void> {
@@ -219,8 +295,14 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
     const uploadId = req.params.uploadId as string
     const row = await myUpload(caller, lead, uploadId)
-    if (method === 'PATCH') checkPatch(req.headers)
-    await handle(method, req, res, { req, res, caller, lead, uploadId }, row)
+    const context: Context = { req, res, caller, lead, uploadId }
+    if (method === 'PATCH') {
+      checkPatch(req.headers)
+      context.check = checksumOf(req)
+      // § Concatenation: whatever state it is in.
+      if (isFinal(row)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
+    }
+    await handle(method, req, res, context, row)
   }
 
   const router = Router({ mergeParams: true })
@@ -241,6 +323,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
         'Tus-Version': TUS_VERSION,
         'Tus-Extension': EXTENSIONS.join(','),
         'Tus-Max-Size': String(config.uploads.maxBytes),
+        'Tus-Checksum-Algorithm': CHECKSUM_ALGORITHMS.join(','),
       })
       .end()
   })
