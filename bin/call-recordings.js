@@ -11,10 +11,11 @@ if (stripsTypes) run()
 else refuse()
 
 function run() {
-  import('node:module')
-    .then(({ registerHooks }) => {
-      registerHooks({ resolve: lighter })
-      return import('../src/cli.ts')
+  const [first, then] = ['../src/drizzle-as-commonjs.ts', '../src/cli.ts']
+  import(first)
+    .then(({ loadDrizzleAsCommonJs }) => {
+      loadDrizzleAsCommonJs()
+      return import(then)
     })
     .then(({ main }) => main(process.argv.slice(2)))
     .catch((error) => {
@@ -22,19 +23,6 @@ function run() {
       console.error(error && error.name === 'ConfigError' ? error.message : error)
       process.exit(1)
     })
-}
-
-/**
- * drizzle-orm as CommonJS: V8 links its ES modules, rings of `export *`, with 150 MB of garbage and in half a second
- * (Node 24.21, drizzle-orm 0.45); its CommonJS takes 20 MB.
- *
- * @param {string} specifier
- * @param {import('node:module').ResolveHookContext} context
- * @param {(specifier: string, context: Partial<import('node:module').ResolveHookContext>) => import('node:module').ResolveFnOutput} nextResolve
- */
-function lighter(specifier, context, nextResolve) {
-  if (!/^drizzle-orm(\/|$)/.test(specifier)) return nextResolve(specifier, context)
-  return nextResolve(specifier, { ...context, conditions: ['node', 'require'] })
 }
 
 function refuse() {

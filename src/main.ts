@@ -1,48 +1,8 @@
 /**
- * The server: environment → settings → service → listen; a signal → drain → close.
+ * The server as a program.
  */
+import { loadDrizzleAsCommonJs } from './drizzle-as-commonjs.ts'
 
-import { systemClock } from './clock.ts'
-import { readConfig } from './config.ts'
-import { createLog } from './log.ts'
-import { shutDown, startServer } from './server.ts'
-import { createService } from './service.ts'
-
-const config = (() => {
-  try {
-    return readConfig()
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n`)
-    process.exit(1)
-  }
-})()
-const log = createLog(config)
-try {
-  const service = await createService(config, systemClock, log)
-  const running = await startServer(service)
-  service.sweep.start()
-  log.info({ url: running.url }, 'listening')
-
-  let stopping = false
-  const stop = async (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(1)
-    stopping = true
-    log.info({ signal }, 'stopping')
-    setTimeout(() => {
-      log.warn('the grace is over before all was finished; the next start goes on')
-      process.exit(0)
-    }, config.shutdownGraceMs)
-    try {
-      await shutDown(service, running)
-      log.info('stopped')
-    } catch (error) {
-      log.error({ err: error }, 'stopped with a fault; the next start goes on')
-    }
-    process.exit(0)
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-} catch (error) {
-  log.fatal({ err: error }, 'the service could not start')
-  process.exitCode = 1
-}
+loadDrizzleAsCommonJs()
+const { serve } = await import('./serve.ts')
+await serve()
