@@ -10,6 +10,7 @@ import { notFound, problems } from './problem.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
 import { requestLog } from './request-log.ts'
 import type { Service } from './service.ts'
+import { legacyRoutes } from './uploads/legacy.ts'
 import { letBodyCome } from './uploads/linger.ts'
 import { tusRoutes } from './uploads/tus.ts'
 
@@ -69,6 +70,7 @@ export function createApp(service: Service): Express {
     res.status(204).end()
   })
   app.use(playbackRoutes({ config, db, auth, library, links, events, clock }))
+  app.use('/api/leads/:leadId/recordings', legacyRoutes(service))
   app.use('/api', auth.required)
   app.use('/api', (req, res, next) => {
     letBodyCome(req, res)

@@ -7,6 +7,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import { asServiceError, ServiceError } from './errors.ts'
+import { endAnswer } from './uploads/linger.ts'
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
 const isClientError = (error: unknown): error is Error & { status: number; type?: string } =>
@@ -32,23 +33,25 @@ export const notFound: RequestHandler = () => {
 }
 
 /** The last of all handlers. */
-export const problems: ErrorRequestHandler = (error, _req, res, _next) => {
+export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
   const told = toldOf(error)
   res.locals.error = told
   if (res.headersSent) return res.destroy()
+  const text = JSON.stringify({
+    type: 'about:blank',
+    title: STATUS_CODES[told.status] ?? 'Error',
+    status: told.status,
+    detail: told.message,
+    code: told.code,
+    error: told.message,
+    ...told.members,
+  })
   res
     .status(told.status)
     .set(told.headers)
-    .type('application/problem+json')
-    .send(
-      JSON.stringify({
-        type: 'about:blank',
-        title: STATUS_CODES[told.status] ?? 'Error',
-        status: told.status,
-        detail: told.message,
-        code: told.code,
-        error: told.message,
-        ...told.members,
-      }),
-    )
+    .set({
+      'Content-Type': 'application/problem+json; charset=utf-8',
+      'Content-Length': String(Buffer.byteLength(text)),
+    })
+  await endAnswer(req, res, text)
 }

@@ -9,12 +9,12 @@
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Metadata, Upload } from '@tus/server'
-import { and, eq, inArray, lte, sql } from 'drizzle-orm'
+import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
 import type { Auth, Caller } from '../auth.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
+import { chunks, type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
 import { sha256Of } from '../digest.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -22,6 +22,7 @@ import { isId, newId } from '../ids.ts'
 import { inspectMedia } from '../playback/media-type.ts'
 import type { Library } from '../recordings/library.ts'
 import { assemble, assertPart, isFinal, isPartial, partIdsOf } from './concatenation.ts'
+import { type Idempotency, otherRequest } from './idempotency.ts'
 import type { Space } from './space.ts'
 import type { BodyCheck, Staging, Written } from './staging.ts'
 
@@ -44,6 +45,10 @@ export interface UploadIntent {
   concat?: string | null
   /** Of all bytes, in hex, as the client promises it. */
   expectedSha256?: string | null
+  /** What will come at most, where only that is known: room is kept for it. */
+  expectedBytes?: number | undefined
+  /** What makes a repeat of the request give the upload that is there. */
+  idempotency?: Idempotency | undefined
 }
 
 /** A finished upload: the row is there when this call made it or had to look. */
@@ -70,6 +75,23 @@ export interface AppendOptions {
   signal?: AbortSignal
   /** With a check, all bytes of the source count or none does. */
   check?: BodyCheck | undefined
+  /** The offset is left to `seal`: what came is of no use unless all has come. */
+  allOrNothing?: boolean
+}
+
+/** Bytes that are on their way from elsewhere, and how many they are. */
+export interface Counted {
+  bytes: number
+  stream: Readable
+}
+
+/** What an upload of deferred length becomes. */
+export interface Seal {
+  /** Bytes, all of them there. */
+  length: number
+  callLogId: string
+  /** What is true from the same moment on. */
+  also?: readonly Statement[]
 }
 
 interface Parts {
@@ -118,8 +140,8 @@ function newRow(intent: UploadIntent, atMs: number): UploadRow {
     concat: intent.concat ?? null,
     finalId: null,
     expectedSha256: intent.expectedSha256 ?? null,
-    idempotencyKey: null,
-    idempotencyFingerprint: null,
+    idempotencyKey: intent.idempotency?.key ?? null,
+    idempotencyFingerprint: intent.idempotency?.fingerprint ?? null,
     createdAtMs: atMs,
     lastByteAtMs: atMs,
   }
@@ -160,6 +182,8 @@ export function createIngest(parts: Parts) {
         key: sql.placeholder('key'),
         concat: sql.placeholder('concat'),
         expectedSha256: sql.placeholder('expectedSha256'),
+        idempotencyKey: sql.placeholder('idempotencyKey'),
+        idempotencyFingerprint: sql.placeholder('idempotencyFingerprint'),
         createdAtMs: sql.placeholder('createdAtMs'),
         lastByteAtMs: sql.placeholder('lastByteAtMs'),
       })
@@ -322,20 +346,53 @@ export function createIngest(parts: Parts) {
         }),
     )
 
+  /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
+  async function earlier(intent: UploadIntent, idempotency: Idempotency): Promise<UploadRow | undefined> {
+    const stored = await db.orm.select({ id: uploads.id }).from(uploads).where(underKey(intent, idempotency)).get()
+    if (!stored) return undefined
+    const { row } = await load(stored.id)
+    if ((!isOpen(row) && row.state !== 'finished') || isExpired(row)) return undefined
+    if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
+    return row
+  }
+
+  /** Takes the key from an upload that ended without a recording: the next one may have it. */
+  const freeKey = (intent: UploadIntent, idempotency: Idempotency) =>
+    db.orm
+      .update(uploads)
+      .set({ idempotencyKey: null })
+      .where(
+        and(
+          underKey(intent, idempotency),
+          or(
+            inArray(uploads.state, ['terminated', 'expired', 'rejected']),
+            and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs)),
+          ),
+        ),
+      )
+
   /**
-   * Records a new upload; its file comes with its first byte.
+   * Records a new upload; its file comes with its first byte. Under a key that an upload has already, gives that one.
    *
-   * @throws ServiceError `shutting_down`, `too_large`, `too_many_uploads` or `insufficient_storage`, before anything is kept
+   * @throws ServiceError `shutting_down`, `too_large`, `too_many_uploads`, `insufficient_storage` or
+   *   `idempotency_conflict`, before anything is kept
    */
   async function begin(intent: UploadIntent): Promise<UploadRow> {
     if (draining) throw shuttingDown()
+    const { idempotency } = intent
+    const known = idempotency && (await earlier(intent, idempotency))
+    if (known) return known
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve({ id: intent.id, length: intent.length ?? 0, offset: 0 })
+    await space.reserve({ id: intent.id, length: intent.length ?? intent.expectedBytes ?? 0, offset: 0 })
     const row = newRow(intent, clock.now())
     try {
-      await db.write(roomForCaller(row.callerId), bind(statements.insert, { ...row }))
+      const keyed = idempotency ? [freeKey(intent, idempotency)] : []
+      await db.write(roomForCaller(row.callerId), ...keyed, bind(statements.insert, { ...row }))
     } catch (error) {
       space.release(row.id)
+      // The same request, twice at once.
+      const winner = idempotency && isUniqueViolation(error) ? await earlier(intent, idempotency) : undefined
+      if (winner) return winner
       throw error
     }
     begun(row)
@@ -412,14 +469,15 @@ export function createIngest(parts: Parts) {
     return finish(row.id)
   }
 
-  /** Writes the offset to the table; from then on it may be acknowledged. */
-  async function saveOffset(open: Open, offset: number): Promise<void> {
+  /** Writes the offset to the table, and what is true along with it; from then on it may be acknowledged. */
+  async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
     const lastByteAtMs = clock.now()
     await db.write(
       must(bind(statements.saveOffset, { id: open.row.id, offset, lastByteAtMs }), () => {
         atHand.delete(open.row.id)
         return new ServiceError('upload_closed', 'This upload takes no more bytes.')
       }),
+      ...also,
     )
     open.row.offset = offset
     open.row.lastByteAtMs = lastByteAtMs
@@ -449,13 +507,15 @@ export function createIngest(parts: Parts) {
       .append(source, row.id, before, {
         ...options,
         length: row.length ?? undefined,
+        movesOn: options.allOrNothing,
         onCheckpoint: (offset) => saveOffset(open, offset),
       })
       .catch((error) => {
         throw before > 0 && isMissing(error) ? bytesMissing(row, error) : error
       })
-    if (written.offset === row.length && !written.error && !isPartial(row)) {
-      row.offset = row.length
+    const isAll = written.offset === row.length && !written.error && !isPartial(row)
+    if (isAll || options.allOrNothing) {
+      row.offset = written.offset
       row.lastByteAtMs = clock.now()
       space.arrived(row.id, row.offset)
     } else if (written.offset > open.savedOffset) {
@@ -467,6 +527,93 @@ export function createIngest(parts: Parts) {
       throw new ServiceError('checksum_mismatch', 'The bytes do not have the checksum they came with; none was kept.')
     }
     return written
+  }
+
+  /**
+   * Writes bytes that are here whole at the upload's offset: all of them or none; the caller holds the upload's lock.
+   *
+   * @param also what is recorded in the same moment as the bytes; gets the position of the first
+   * @throws ServiceError as `append` does; `source` failing is an error of ours
+   */
+  const place = (id: string, source: Buffer | Counted, also: (position: number) => Statement[]): Promise<void> =>
+    using(id, (open) => placeIn(open, source, also))
+
+  async function placeIn(open: Open, source: Buffer | Counted, also: (position: number) => Statement[]): Promise<void> {
+    const { row } = open
+    assertDeferred(open)
+    const position = row.offset
+    const bytes = Buffer.isBuffer(source) ? source.length : source.bytes
+    const claim = `${row.id}.next`
+    await space.reserve({ id: claim, length: bytes, offset: 0 })
+    try {
+      if (Buffer.isBuffer(source)) await staging.place(source, row.id, position)
+      else {
+        const written = await staging.append(source.stream, row.id, position)
+        if (written.error) throw written.error
+        if (written.offset !== position + bytes) throw new Error('bytes that were stored beside an upload are missing')
+      }
+      space.arrived(claim, bytes)
+      await saveOffset(open, position + bytes, also(position))
+    } catch (error) {
+      throw position > 0 && isMissing(error) ? bytesMissing(row, error) : error
+    } finally {
+      space.release(claim)
+    }
+  }
+
+  /**
+   * Fixes the length and the call of an upload that deferred them, once; what can follow is its finish. The caller holds
+   * the upload's lock.
+   *
+   * @throws ServiceError `upload_closed` or `insufficient_storage`
+   */
+  const seal = (id: string, what: Seal): Promise<void> => using(id, (open) => sealOpen(open, what))
+
+  async function sealOpen(open: Open, { length, callLogId, also = [] }: Seal): Promise<void> {
+    const { row } = open
+    assertDeferred(open)
+    if (length !== row.offset) throw new Error(`${row.offset} bytes of an upload cannot be sealed as ${length}`)
+    await space.reserve({ id: row.id, length, offset: length })
+    const key = row.key ?? keyFor(row, callLogId, clock.now())
+    await db.write(
+      must(
+        db.orm
+          .update(uploads)
+          .set({ length, callLogId, key })
+          .where(and(eq(uploads.id, row.id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
+        closed,
+      ),
+      ...also,
+    )
+    Object.assign(row, { length, callLogId, key })
+  }
+
+  /**
+   * The upload's bytes are being laid out anew: its offset becomes `offset`, forward or back. The caller holds the
+   * upload's lock, and sees to it that at least so many bytes are in its file before and after.
+   *
+   * @throws ServiceError `upload_closed`
+   */
+  const relay = (id: string, offset: number, also: readonly Statement[]): Promise<void> =>
+    using(id, async (open) => {
+      await db.write(
+        must(
+          db.orm
+            .update(uploads)
+            .set({ offset })
+            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
+          closed,
+        ),
+        ...also,
+      )
+      open.row.offset = offset
+      open.savedOffset = offset
+    })
+
+  /** @throws ServiceError `upload_closed` for an upload whose length is fixed, and as `assertUsable` does */
+  function assertDeferred(open: Open): void {
+    assertUsable(open)
+    if (open.row.state !== 'receiving' || open.row.length !== null) throw closed()
   }
 
   /** Fixes the length of an upload that deferred it. @throws ServiceError `too_large`, `insufficient_storage`, `invalid_length` */
@@ -692,6 +839,10 @@ export function createIngest(parts: Parts) {
     }
   }
 
+  /** What goes with an upload that ends without a recording. */
+  const chunksGo = (row: UploadRow): Statement[] =>
+    row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
+
   /**
    * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
    */
@@ -706,6 +857,7 @@ export function createIngest(parts: Parts) {
         .update(uploads)
         .set({ state: 'terminated' })
         .where(and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES, 'finished']))),
+      ...chunksGo(row),
     )
     row.state = 'terminated'
     unfinished.delete(id)
@@ -741,6 +893,7 @@ export function createIngest(parts: Parts) {
         ),
     )
     if (changed === 0) return false
+    await db.write(...chunksGo(row))
     row.state = 'expired'
     space.release(row.id)
     await discardBytes(row)
@@ -768,6 +921,11 @@ export function createIngest(parts: Parts) {
     find,
     look,
     append,
+    place,
+    seal,
+    relay,
+    assertAlive,
+    step,
     declareLength,
     concatenate,
     finish,
@@ -803,6 +961,8 @@ const shuttingDown = () =>
   new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {
     headers: { 'Retry-After': '2', Connection: 'close' },
   })
+const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
+  and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
 
 const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
 

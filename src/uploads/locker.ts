@@ -9,7 +9,8 @@ import type { Lock, Locker } from '@tus/server'
 import { ServiceError } from '../errors.ts'
 
 interface Waiter {
-  cancel(): void
+  /** Undefined for a holder that will be done shortly anyway. */
+  cancel: (() => void) | undefined
   grant(): void
 }
 interface Held {
@@ -42,6 +43,25 @@ export class UploadLocker implements Locker {
     }
   }
 
+  /** True while another request waits for the upload. */
+  isWanted(id: string): boolean {
+    return (this.#held.get(id)?.queue.length ?? 0) > 0
+  }
+
+  /**
+   * Runs `work`, which is short, while holding the upload's lock: whoever comes waits.
+   *
+   * @throws ServiceError `upload_locked` when the lock can't be had in time
+   */
+  async holdShortly<T>(id: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const mine = await this.#take(id, signal, undefined)
+    try {
+      return await work()
+    } finally {
+      this.#release(id, mine)
+    }
+  }
+
   /**
    * Runs `work` while holding the upload's lock.
    *
@@ -58,7 +78,7 @@ export class UploadLocker implements Locker {
     }
   }
 
-  #take(id: string, signal: AbortSignal, cancel: () => void): Promise<Waiter> {
+  #take(id: string, signal: AbortSignal, cancel: (() => void) | undefined): Promise<Waiter> {
     const held = this.#held.get(id)
     if (!held) {
       const mine = { cancel, grant: () => {} }
@@ -96,7 +116,7 @@ export class UploadLocker implements Locker {
 
   /** Asks the holder, once, to let go. */
   #ask(id: string, held: Held) {
-    if (held.asked) return
+    if (held.asked || !held.holder.cancel) return
     held.asked = true
     this.#onTakeover(id)
     held.holder.cancel()

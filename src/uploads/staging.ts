@@ -34,6 +34,7 @@ const openFd = promisify(fsOpen)
 const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
 const statFd = promisify(fsStat)
+const writePart = promisify(fsWrite)
 
 /** Bytes gathered before a write is worth its cost. */
 const GATHER_BYTES = 512 * 1024
@@ -63,6 +64,8 @@ export interface WriteOptions {
   signal?: AbortSignal
   /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
   length?: number | undefined
+  /** All that comes moves on at once when it has come whole; see `length`. */
+  movesOn?: boolean | undefined
   /** Called while a long write goes on, each time `offset` bytes are on disk; never where a check may undo them. */
   onCheckpoint?: (offset: number) => Promise<void>
   /** With a check, all bytes count or none does: only those of a source that ended, and that the check holds for. */
@@ -157,13 +160,44 @@ export class Staging extends FileStore {
         return { offset, end: written.end === 'all' ? 'mismatch' : written.end, error: written.error }
       }
       if (written.offset > offset) await datasync(fd)
-      if (offset === 0 && written.offset !== options.length) await syncDirectory(this.directory)
+      const whole = options.movesOn ? written.end === 'all' : written.offset === options.length
+      if (offset === 0 && !whole) await syncDirectory(this.directory)
       return written
     } catch (error) {
       this.#warm.delete(id)
       throw error
     } finally {
       closeSync(fd) // synced before: nothing is left to do that could block
+    }
+  }
+
+  /**
+   * Writes bytes that are in memory at `offset`; resolves when they are on disk. They are the caller's again then.
+   *
+   * @throws errors of opening, writing and syncing; what has landed lies beyond the offset and is cut off by the next write
+   */
+  async place(bytes: Buffer, id: string, offset: number): Promise<void> {
+    const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
+    const fd = await openFd(this.pathOf(id), constants.O_RDWR | fresh, 0o600)
+    let warm = this.#warm.get(id)
+    try {
+      if (!warm || warm.hashedTo !== offset) {
+        if (!fresh) await cutBack(fd, offset)
+        warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+      }
+      this.#keepWarm(id, warm)
+      const written = writeFd(fd, bytes, offset)
+      if (offset === 0) warm.head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
+      warm.hash?.update(bytes)
+      warm.hashedTo += bytes.length
+      await written
+      await datasync(fd)
+      if (offset === 0) await syncDirectory(this.directory)
+    } catch (error) {
+      this.#warm.delete(id)
+      throw error
+    } finally {
+      await closeFd(fd)
     }
   }
 
@@ -293,6 +327,7 @@ export class Staging extends FileStore {
   async discard(id: string): Promise<void> {
     this.forget(id)
     await rm(this.pathOf(id), { force: true })
+    await rm(this.besideOf(id), { force: true, recursive: true })
   }
 
   /** Ends every writing, and each that begins from now on; what came is kept. */
@@ -310,6 +345,11 @@ export class Staging extends FileStore {
   pathOf(id: string): string {
     if (!isId(id)) throw new ServiceError('upload_not_found', 'There is no such upload.')
     return path.join(this.directory, id)
+  }
+
+  /** The folder for what waits beside an upload's file; no upload's name, since ids have no dot. */
+  besideOf(id: string): string {
+    return `${this.pathOf(id)}.beside`
   }
 
   #keepWarm(id: string, warm: Warm) {
@@ -336,6 +376,15 @@ export class Staging extends FileStore {
     if (this.#writers.size > 0) return
     clearInterval(this.#ticker)
     this.#ticker = undefined
+  }
+}
+
+/** Writes all of the bytes. @throws ENOSPC also for a disk that takes none and says nothing */
+async function writeFd(fd: number, bytes: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await writePart(fd, bytes, done, bytes.length - done, position + done)
+    if (bytesWritten === 0) throw Object.assign(new Error('the disk took no bytes'), { code: 'ENOSPC' })
+    done += bytesWritten
   }
 }
 
@@ -520,7 +569,7 @@ const OWN_MEMORY_BYTES = 16 * 1024
  * Frees a written buffer's memory now. Left to the collector, the 64 KiB buffers of a socket make V8 mark the whole heap
  * every few megabytes received.
  */
-function giveBack(buffer: Buffer): void {
+export function giveBack(buffer: Buffer): void {
   const memory = buffer.buffer as ArrayBuffer
   if (buffer.length >= OWN_MEMORY_BYTES && memory.byteLength === buffer.length) memory.transfer(0)
 }

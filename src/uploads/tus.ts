@@ -24,6 +24,7 @@ import { addressOf } from '../request.ts'
 import { CHECKSUM_ALGORITHMS, checksumOf } from './checksum.ts'
 import { isFinal, isPartial, partIdsOf } from './concatenation.ts'
 import { baseName, checkFilename } from './filename.ts'
+import { idempotencyOf } from './idempotency.ts'
 import type { Finished, Ingest } from './ingest.ts'
 import { endAnswer, letBodyCome } from './linger.ts'
 import type { UploadLocker } from './locker.ts'
@@ -64,6 +65,8 @@ interface Context {
   uploadId: string | undefined
   /** Of the request's body. */
   check?: BodyCheck | undefined
+  /** The upload that an earlier creation under the same key has made: the engine must make none. */
+  repeated?: string
   /** The line died before all had come. */
   cut?: boolean
   /** All has come, and is not a recording yet. */
@@ -165,11 +168,15 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   async function begin(context: Context, id: string): Promise<void> {
     const creation = context.creation as Creation
     const { length = null } = creation
-    if (creation.concat) {
-      await ingest.begin({ ...intentOf(context, id), length, concat: creation.concat.kind })
-    } else {
-      if (length === 0) throw new ServiceError('empty_upload', 'A recording has at least one byte.')
-      await ingest.begin({ ...intentOf(context, id), length, ...(await promised(context, creation)) })
+    const intent = { ...intentOf(context, id), length, idempotency: keyOf(context.req) }
+    if (!creation.concat && length === 0) {
+      throw new ServiceError('empty_upload', 'A recording has at least one byte.')
+    }
+    const more = creation.concat ? { concat: creation.concat.kind } : await promised(context, creation)
+    const row = await ingest.begin({ ...intent, ...more })
+    if (row.id !== id) {
+      context.repeated = row.id
+      throw new ServiceError('conflict', 'The upload is there already.')
     }
     context.uploadId = id
   }
@@ -268,10 +275,21 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     await locker.hold(uploadId, AbortSignal.timeout(1_000), () => ingest.cancel(uploadId)).catch(() => {})
   }
 
+  /** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
+  async function answerAgain(req: Request, res: Response, id: string): Promise<void> {
+    const row = await ingest.look(id)
+    const more = await uploadHeaders('POST', req, row)
+    res.status(201).set({ Location: addressOfUpload(req, row), 'Upload-Offset': String(row.offset), ...more })
+    await endAnswer(req, res, '')
+  }
+
   async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
     contexts.set(req, context)
     const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
-    if (context.creation && (context.error || context.cut)) await abandon(context)
+    if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
+    // Under a key it is found again.
+    const isLost = context.cut && req.headers['idempotency-key'] === undefined
+    if (context.creation && (context.error || isLost)) await abandon(context)
     if (context.error || !response.ok) {
       res.locals.error = context.error
       return send(req, res, response, context.error?.headers ?? {})
@@ -300,6 +318,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       checkPatch(req.headers)
       context.check = checksumOf(req)
       // § Concatenation: whatever state it is in.
+      if (row.door !== 'tus') throw new ServiceError('forbidden', 'This upload takes no bytes by tus.')
       if (isFinal(row)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
     }
     await handle(method, req, res, context, row)
@@ -354,6 +373,14 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   return router
 }
+
+const keyOf = ({ headers }: Request) =>
+  idempotencyOf(headers['idempotency-key'], [
+    'tus',
+    ...['upload-length', 'upload-defer-length', 'upload-metadata', 'upload-concat'].map((name) =>
+      headers[name]?.toString(),
+    ),
+  ])
 
 const asText = (error: ServiceError) => `${error.code}: ${error.message}\n`
 

@@ -1,0 +1,107 @@
+/**
+ * Bytes that wait beside an upload's file, in a folder of their own that goes when the upload does: chunks that came
+ * before their place was known, and the whole put together anew.
+ *
+ * A name is told only when the file and its name are on disk. Knows files; knows nothing of the database or of HTTP.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { syncDirectory } from '../durability.ts'
+import type { Staging } from './staging.ts'
+
+/** As much as is compared at once. */
+const PIECE_BYTES = 256 * 1024
+const WHOLE = 'whole-'
+
+/** A part of a file of the uploads directory. */
+export interface Stretch {
+  /** Name relative to the uploads directory. */
+  file: string
+  position: number
+  bytes: number
+}
+
+export type Beside = ReturnType<typeof createBeside>
+
+export function createBeside(staging: Staging) {
+  const { directory } = staging
+  const pathOf = (name: string) => path.join(directory, name)
+  const nameOf = (id: string, name: string) => path.join(path.basename(staging.besideOf(id)), name)
+
+  async function folderFor(id: string): Promise<string> {
+    const folder = staging.besideOf(id)
+    const made = await mkdir(folder, { recursive: true, mode: 0o700 })
+    if (made !== undefined) await syncDirectory(directory)
+    return folder
+  }
+
+  async function write(id: string, name: string, source: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<string> {
+    const folder = await folderFor(id)
+    const file = path.join(folder, `${name}-${randomBytes(6).toString('hex')}`)
+    const handle = await open(file, 'wx', 0o600)
+    try {
+      for await (const bytes of source) await handle.writeFile(bytes)
+      await handle.datasync()
+    } catch (error) {
+      await handle.close()
+      await rm(file, { force: true })
+      throw error
+    }
+    await handle.close()
+    await syncDirectory(folder)
+    return nameOf(id, path.basename(file))
+  }
+
+  /** The bytes of the stretches, one after the other. */
+  async function* read(stretches: Iterable<Stretch>): AsyncGenerator<Buffer> {
+    for (const { file, position, bytes } of stretches) {
+      if (bytes === 0) continue
+      yield* createReadStream(pathOf(file), {
+        start: position,
+        end: position + bytes - 1,
+        highWaterMark: PIECE_BYTES,
+      }) as AsyncIterable<Buffer>
+    }
+  }
+
+  return {
+    read,
+    /** Stores a chunk; gives the name of its file. */
+    keep: (id: string, index: number, bytes: Buffer) => write(id, String(index), [bytes]),
+    /** Puts the stretches together in a new file; gives its name, which `isWhole`. */
+    compose: (id: string, stretches: Iterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
+    isWhole: (name: string | null) => name !== null && path.basename(name).startsWith(WHOLE),
+
+    /** Makes a file that was put together the upload's own; false when it is so already. */
+    async become(id: string, name: string): Promise<boolean> {
+      staging.forget(id)
+      try {
+        await rename(pathOf(name), staging.pathOf(id))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+        throw error
+      }
+      await syncDirectory(directory)
+      return true
+    },
+
+    /** Whether the stretch has just these bytes. */
+    async holds({ file, position, bytes }: Stretch, expected: Buffer): Promise<boolean> {
+      if (bytes !== expected.length) return false
+      let at = 0
+      for await (const piece of read([{ file, position, bytes }])) {
+        if (expected.compare(piece, 0, piece.length, at, at + piece.length) !== 0) return false
+        at += piece.length
+      }
+      return at === bytes
+    },
+
+    /** Removes one file; its absence is fine. */
+    remove: (name: string) => rm(pathOf(name), { force: true }),
+    /** Removes all that is beside an upload. */
+    clear: (id: string) => rm(staging.besideOf(id), { force: true, recursive: true }),
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * Bodies that are needed whole before anything can be done with them: a chunk in its JSON or form.
+ *
+ * What they take of memory together has a limit. As long as it lasts, a body fills one buffer, used again for the next.
+ * Beyond it, a body goes to a file without a name until its last byte has come, and then waits its turn: many slow
+ * clients keep no fast one waiting, and a crash leaves nothing behind.
+ */
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import path from 'node:path'
+import type { Readable } from 'node:stream'
+import { ServiceError } from '../errors.ts'
+import type { Space } from './space.ts'
+import { giveBack } from './staging.ts'
+
+/** All bodies in memory together. */
+const MEMORY_BYTES = 48 * 1024 * 1024
+/** Buffers kept for the next body. */
+const IDLE_BYTES = 24 * 1024 * 1024
+/** Buffers come in multiples of this; what is smaller is not kept. */
+const GRAIN_BYTES = 128 * 1024
+
+/** A body that has come whole. Its bytes are nobody's once it is released. */
+export interface Body {
+  /** To be written over at will. */
+  readonly bytes: Buffer
+  release(): void
+}
+
+/** A body on its way in. */
+export interface Gathering {
+  /** Takes the piece, which is nobody's any more; a promise asks for a pause. @throws ServiceError `too_large` */
+  write(piece: Buffer): Promise<void> | undefined
+  /** @throws what kept it from being stored meanwhile */
+  end(): Promise<Body>
+  /** Gives back what was taken; after `end` it does nothing. */
+  abort(): void
+}
+
+export interface Bodies {
+  /**
+   * @param expectedBytes what will come at most, where that is known
+   * @param maxBytes what may come
+   */
+  gather(expectedBytes: number | undefined, maxBytes: number): Gathering
+  /** A request's body, whole. @throws ServiceError `too_large`, or `invalid_request` when the connection dies */
+  read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body>
+}
+
+export const cutOff = () => new ServiceError('invalid_request', 'The request ended before its body did.')
+
+const tooLong = (maxBytes: number) => new ServiceError('too_large', `The body may have ${maxBytes} bytes at most.`)
+
+/** @param directory where bodies wait for which memory has no room */
+export function createBodies({ directory, space }: { directory: string; space: Space }): Bodies {
+  const idle: Buffer[] = []
+  let idleBytes = 0
+  let usedBytes = 0
+  const waiting: { bytes: number; grant(): void }[] = []
+
+  const roomFor = (bytes: number) => usedBytes + bytes <= MEMORY_BYTES || usedBytes === 0
+  const sizeFor = (bytes: number) => (bytes < GRAIN_BYTES ? bytes : Math.ceil(bytes / GRAIN_BYTES) * GRAIN_BYTES)
+
+  function take(bytes: number): Buffer {
+    usedBytes += bytes
+    const at = idle.findIndex((buffer) => buffer.length === bytes)
+    if (at < 0) return Buffer.allocUnsafeSlow(bytes)
+    idleBytes -= bytes
+    return idle.splice(at, 1)[0] as Buffer
+  }
+
+  function give(buffer: Buffer) {
+    usedBytes -= buffer.length
+    if (buffer.length >= GRAIN_BYTES && buffer.length <= IDLE_BYTES) {
+      idle.push(buffer)
+      idleBytes += buffer.length
+      // The oldest go: sizes that no client sends any more.
+      while (idleBytes > IDLE_BYTES) idleBytes -= (idle.shift() as Buffer).length
+    }
+    while (waiting[0] && roomFor(waiting[0].bytes)) waiting.shift()?.grant()
+  }
+
+  const turn = (bytes: number): Promise<Buffer> =>
+    new Promise((resolve) => {
+      const grant = () => resolve(take(bytes))
+      if (waiting.length === 0 && roomFor(bytes)) grant()
+      else waiting.push({ bytes, grant })
+    })
+
+  const bodyOf = (buffer: Buffer, bytes: number): Body => {
+    let held = true
+    return {
+      bytes: buffer.subarray(0, bytes),
+      release() {
+        if (held) give(buffer)
+        held = false
+      },
+    }
+  }
+
+  function inMemory(bytes: number, maxBytes: number): Gathering {
+    const buffer = take(bytes)
+    const body = bodyOf(buffer, 0)
+    let filled = 0
+    return {
+      write(piece) {
+        if (filled + piece.length > Math.min(maxBytes, buffer.length)) throw tooLong(maxBytes)
+        filled += piece.copy(buffer, filled)
+        giveBack(piece)
+        return undefined
+      },
+      end: () => Promise.resolve({ bytes: buffer.subarray(0, filled), release: body.release }),
+      abort: body.release,
+    }
+  }
+
+  function onDisk(expectedBytes: number, maxBytes: number): Gathering {
+    let bytes = 0
+    let aborted = false
+    const name = `body.${randomBytes(12).toString('hex')}`
+    const opened = openNameless(expectedBytes)
+    let last: Promise<unknown> = opened
+    // Whoever ends it hears of it.
+    last.catch(() => {})
+
+    async function openNameless(room: number): Promise<FileHandle> {
+      await space.reserve({ id: name, length: room, offset: 0 })
+      const file = path.join(directory, name)
+      const handle = await open(file, 'wx+', 0o600)
+      await rm(file)
+      return handle
+    }
+    async function close() {
+      await last.catch(() => {})
+      space.release(name)
+      await (await opened.catch(() => undefined))?.close()
+    }
+    return {
+      write(piece) {
+        if (bytes + piece.length > maxBytes) throw tooLong(maxBytes)
+        const at = bytes
+        bytes += piece.length
+        const written = last.then(async () => {
+          const handle = await opened
+          for (let done = 0; done < piece.length; ) {
+            done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten
+          }
+        })
+        last = written
+        written.catch(() => {})
+        return written
+      },
+      async end() {
+        try {
+          await last
+          const handle = await opened
+          const body = bodyOf(await turn(sizeFor(bytes)), bytes)
+          try {
+            for (let read = 0; read < bytes; ) {
+              const { bytesRead } = await handle.read(body.bytes, read, bytes - read, read)
+              if (bytesRead === 0) throw new Error(`only ${read} of ${bytes} bytes of a body are there`)
+              read += bytesRead
+            }
+          } catch (error) {
+            body.release()
+            throw error
+          }
+          return body
+        } finally {
+          aborted = true
+          await close()
+        }
+      },
+      abort() {
+        if (aborted) return
+        aborted = true
+        void close().catch(() => {})
+      },
+    }
+  }
+
+  function gather(expectedBytes: number | undefined, maxBytes: number): Gathering {
+    const size = sizeFor(Math.min(expectedBytes ?? maxBytes, maxBytes))
+    return expectedBytes !== undefined && waiting.length === 0 && roomFor(size)
+      ? inMemory(size, maxBytes)
+      : onDisk(size, maxBytes)
+  }
+
+  async function read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body> {
+    if (expectedBytes !== undefined && expectedBytes > maxBytes) throw tooLong(maxBytes)
+    const gathering = gather(expectedBytes, maxBytes)
+    try {
+      await pour(source, (piece) => gathering.write(piece))
+      return await gathering.end()
+    } catch (error) {
+      gathering.abort()
+      throw error
+    }
+  }
+
+  return { gather, read }
+}
+
+/**
+ * Hands on what a source brings, piece by piece; resolves at its end.
+ *
+ * @param take may ask for a pause by a promise; what it throws ends the pouring, and leaves the source paused
+ * @param failed ends the pouring when it rejects
+ * @throws ServiceError `invalid_request` when the source dies
+ */
+export function pour(
+  source: Readable,
+  take: (piece: Buffer) => Promise<void> | undefined,
+  failed?: Promise<never>,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let settled = false
+    const settle = (error?: unknown) => {
+      settled = true
+      source.off('data', onData)
+      source.off('end', onEnd)
+      source.off('close', onCut)
+      source.off('error', onCut)
+      // A late error must not go unhandled.
+      source.on('error', () => {})
+      if (error === undefined) return resolve()
+      source.pause()
+      reject(error)
+    }
+    const onData = (piece: Buffer) => {
+      try {
+        const pause = take(piece)
+        if (!pause) return
+        source.pause()
+        pause.then(() => {
+          if (!settled) source.resume()
+        }, settle)
+      } catch (error) {
+        settle(error)
+      }
+    }
+    const onEnd = () => settle()
+    const onCut = () => settle(cutOff())
+    if (source.destroyed) return source.readableEnded ? resolve() : reject(cutOff())
+    failed?.catch(settle)
+    source.on('end', onEnd)
+    source.on('close', onCut)
+    source.on('error', onCut)
+    source.on('data', onData)
+  })
+}
