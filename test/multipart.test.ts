@@ -1,4 +1,4 @@
-import Busboy from '@fastify/busboy'
+import { Busboy } from '@fastify/busboy'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ServiceError } from '../src/errors.ts'
@@ -30,7 +30,7 @@ function read(form: Buffer, boundary: string, sizes: number[] = [form.length || 
     })
     for (let at = 0, i = 0; at < form.length; i++) {
       const size = sizes[i % sizes.length] as number
-      reader.write(form.subarray(at, at + size))
+      void reader.write(form.subarray(at, at + size))
       at += size
     }
     reader.end()
@@ -79,11 +79,10 @@ const headersOf = (part: { name: string; filename: string | null }) =>
 function reference(bytes: Buffer, of: string): Promise<{ name: string; bytes: string }[]> {
   return new Promise((resolve, reject) => {
     const found: { name: string; bytes: string }[] = []
-    const busboy = Busboy({
+    const busboy = new Busboy({
       headers: { 'content-type': `multipart/form-data; boundary="${of}"` },
-      defParamCharset: 'latin1',
       defCharset: 'latin1',
-    } as Parameters<typeof Busboy>[0])
+    })
     busboy.on('field', (name, value) => void found.push({ name, bytes: value }))
     busboy.on('file', (name, stream) => {
       const part = { name, bytes: '' }

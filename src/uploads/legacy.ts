@@ -82,7 +82,7 @@ interface Parts {
 }
 
 export function legacyRoutes({ config, auth, db, ingest, locker, space, clock }: Parts): Router {
-  const { maxBytes, maxChunkSize, chunkSize, idleTimeoutMs } = config.uploads
+  const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const bodies = createBodies({ directory: config.uploadsDir, space })
   const chunks = createLegacyChunks({ db, ingest, locker, space, clock, maxBytes })
   const simple = createSimple({ db, ingest, locker, maxBytes })
@@ -292,7 +292,6 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space, clock }:
         headers: { 'Accept-Encoding': 'identity' },
       })
     }
-    req.socket.setTimeout(idleTimeoutMs)
     const gone = new AbortController()
     res.once('close', () => gone.abort())
     const context: Context = { req, res, caller, lead, signal: gone.signal }

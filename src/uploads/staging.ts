@@ -197,7 +197,7 @@ export class Staging extends FileStore {
       this.#warm.delete(id)
       throw error
     } finally {
-      await closeFd(fd)
+      closeSync(fd)
     }
   }
 
