@@ -24,7 +24,7 @@ export interface Library {
   /** The file, opened for reading. @throws ENOENT when it is gone */
   open(key: string): Promise<FileHandle>
   /** The file, opened for reading and shared with others who read it. @throws ENOENT when it is gone */
-  acquire(key: string): Promise<OpenFile>
+  acquire(key: string): OpenFile | Promise<OpenFile>
   /** Bytes in the file; undefined when it is gone. */
   sizeOf(key: string): Promise<number | undefined>
   /** Removes the file for good; its absence is fine. */

@@ -22,7 +22,7 @@ export interface OpenFile {
 
 export interface OpenFiles {
   /** @throws ENOENT when there is no such file */
-  acquire(key: string): Promise<OpenFile>
+  acquire(key: string): OpenFile | Promise<OpenFile>
   /** The file is about to go: nobody gets it any more, and its last reader closes it. */
   forget(key: string): void
   /** Closes all that nobody reads, the rest as soon as nobody does. */
@@ -31,15 +31,14 @@ export interface OpenFiles {
 
 /** @param pathOf where the file of a key lies */
 export function createOpenFiles(pathOf: (key: string) => string): OpenFiles {
-  const kept = new Map<string, Promise<Shared>>()
+  const kept = new Map<string, Shared | Promise<Shared>>()
   const idle = new Set<Shared>()
   let timer: NodeJS.Timeout | undefined
   let closing = false
 
   function drop(shared: Shared): void {
     idle.delete(shared)
-    if (shared.isKept) kept.delete(shared.key)
-    shared.isKept = false
+    if (kept.get(shared.key) === shared) kept.delete(shared.key)
     fs.close(shared.fd, () => {}) // nothing was written; there is nothing to be told
   }
 
@@ -55,7 +54,7 @@ export function createOpenFiles(pathOf: (key: string) => string): OpenFiles {
   }
 
   function onIdle(shared: Shared): void {
-    if (closing || !shared.isKept) {
+    if (closing || kept.get(shared.key) !== shared) {
       drop(shared)
       return
     }
@@ -70,29 +69,35 @@ export function createOpenFiles(pathOf: (key: string) => string): OpenFiles {
     schedule()
   }
 
-  async function acquire(key: string): Promise<OpenFile> {
-    let opening = kept.get(key)
-    if (!opening) {
-      opening = openShared(key, pathOf(key), onIdle)
-      kept.set(key, opening)
-      opening.catch(() => kept.get(key) === opening && kept.delete(key))
-    }
-    const shared = await opening
+  /** Nothing may be awaited between finding a file and this: it could be closed meanwhile. */
+  function use(shared: Shared): OpenFile {
     idle.delete(shared)
     shared.readers++
     return shared
   }
 
-  function forget(key: string): void {
-    const opening = kept.get(key)
-    kept.delete(key)
-    opening?.then(
+  function acquire(key: string): OpenFile | Promise<OpenFile> {
+    const known = kept.get(key)
+    if (known instanceof Shared) return use(known)
+    if (known) return known.then(use)
+    const opening: Promise<Shared> = openShared(key, pathOf(key), onIdle).then(
       (shared) => {
-        shared.isKept = false
-        if (idle.has(shared)) drop(shared)
+        if (kept.get(key) === opening) kept.set(key, shared)
+        return shared
       },
-      () => {},
+      (error) => {
+        if (kept.get(key) === opening) kept.delete(key)
+        throw error
+      },
     )
+    kept.set(key, opening)
+    return opening.then(use)
+  }
+
+  function forget(key: string): void {
+    const known = kept.get(key)
+    kept.delete(key)
+    if (known instanceof Shared && known.readers === 0) drop(known)
   }
 
   function close(): void {
@@ -110,7 +115,6 @@ class Shared implements OpenFile {
   readonly size: number
   readers = 0
   idleSinceMs = 0
-  isKept = true
   readonly #onIdle: (shared: Shared) => void
 
   constructor(key: string, fd: number, size: number, onIdle: (shared: Shared) => void) {

@@ -1,5 +1,5 @@
 /** Recordings for tests of what comes after them: uploaded over tus in one request, as any other. */
-import type { TestService } from './service.ts'
+import type { TestClient, TestLead } from './service.ts'
 import { metadata, OFFSET_TYPE } from './tus.ts'
 
 export interface TestRecording {
@@ -10,12 +10,10 @@ export interface TestRecording {
   url: string
 }
 
-type Lead = Awaited<ReturnType<TestService['lead']>>
-
 export async function record(
-  service: TestService,
+  service: TestClient,
   bytes: Uint8Array | string,
-  { filename = 'call.wav', lead }: { filename?: string; lead?: Lead } = {},
+  { filename = 'call.wav', lead }: { filename?: string; lead?: TestLead } = {},
 ): Promise<TestRecording> {
   const { uploads, recordings, leadId, callLogId } = lead ?? (await service.lead())
   const body = Buffer.from(bytes)
