@@ -1005,6 +1005,15 @@ describe('Digests (RFC 9530)', () => {
     expect((await tus.patch(url, bytes.length, noise(0))).status).toBe(410)
     expect((await create({ 'upload-length': '1000', ...headers }, bytes)).status).toBe(460)
   })
+  test('playback says it too, of the whole for a range as well', async () => {
+    const res = await create({ 'upload-length': '1000' }, bytes)
+    const at = `${lead.recordings}/${res.headers.get('recording-id')}`
+    for (const range of ['bytes=0-99', 'bytes=0-']) {
+      const played = await harness.api('GET', at, { headers: { range } })
+      expect([played.status, played.headers.get('repr-digest')]).toEqual([206, `sha-256=:${digest('sha256', bytes)}:`])
+    }
+    expect((await harness.api('HEAD', at)).headers.get('repr-digest')).toBe(`sha-256=:${digest('sha256', bytes)}:`)
+  })
   test('a promise that can not be read is 400', async () => {
     for (const sha of ['abc', `${sha256(bytes)}00`, 'sha256']) {
       expect((await create({ 'upload-length': '10', ...promise(sha) })).status).toBe(400)

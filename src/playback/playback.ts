@@ -19,6 +19,7 @@ import { isId } from '../ids.ts'
 import type { Library } from '../recordings/library.ts'
 import type { OpenFile } from '../recordings/open-files.ts'
 import { recordingPath } from '../recordings/recordings.ts'
+import { reprDigest } from '../repr-digest.ts'
 import { addressOf, checked } from '../request.ts'
 import { type Segment, sendSegments, TruncatedFile } from './body.ts'
 import { contentDisposition } from './disposition.ts'
@@ -170,6 +171,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
         recording.filename,
         req.query.download === undefined ? 'inline' : 'attachment',
       ),
+      'Repr-Digest': reprDigest(recording.sha256),
       'Content-Security-Policy': CONTENT_SECURITY_POLICY,
       'Referrer-Policy': 'no-referrer',
     }

@@ -506,7 +506,8 @@ export function createIngest(parts: Parts) {
     const written = await staging
       .append(source, row.id, before, {
         ...options,
-        length: row.length ?? undefined,
+        // A partial upload's file stays where it is, so its name must last.
+        length: isPartial(row) ? undefined : (row.length ?? undefined),
         movesOn: options.allOrNothing,
         onCheckpoint: (offset) => saveOffset(open, offset),
       })

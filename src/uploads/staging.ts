@@ -19,7 +19,7 @@ import {
   writev as fsWritev,
   mkdirSync,
 } from 'node:fs'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -281,7 +281,7 @@ export class Staging extends FileStore {
       }
       let piece = await read(0)
       for (let at = 0; at < size; ) {
-        const written = target.writev([piece], position + at)
+        const written = writeWhole(target, piece, position + at)
         const next = read(at + piece.length)
         // While the disk works.
         hash?.update(piece)
@@ -560,6 +560,13 @@ async function cutBack(fd: number, offset: number): Promise<void> {
   const { size } = await statFd(fd)
   if (size < offset) throw Object.assign(new Error(`only ${size} of ${offset} bytes are there`), { code: 'ENOENT' })
   if (size > offset) await truncateFd(fd, offset)
+}
+
+/** A write may take less than it is given. */
+async function writeWhole(target: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    at += (await target.write(bytes, at, bytes.length - at, position + at)).bytesWritten
+  }
 }
 
 /** Smaller buffers are views of a pool that others use too. */
