@@ -1,18 +1,74 @@
 /**
  * The operator's commands.
  */
+import { parseArgs } from 'node:util'
 
 const USAGE = `call-recordings COMMAND
 
-  start     runs the server (settings come from the environment: docs/operating.md)
+  start             runs the server (settings come from the environment: docs/operating.md)
+  verify            compares every recording with its size and SHA-256; exit code 1 on damage
+  backup DIR        copies the database and all recordings into a new directory, while the server runs
+  sweep --dry-run   shows what the sweep would do, also while the server runs
+  sweep             does it; the server must be down, since it sweeps by itself
+    --unknown       also removes recordings that the database has never heard of
 `
+
+/** A command that could not be understood. */
+class UsageError extends Error {
+  override name = 'UsageError'
+}
+
+function wordsOf(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: { 'dry-run': { type: 'boolean' }, unknown: { type: 'boolean' } },
+    })
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+/** @returns the exit code */
+async function run(command: string, argv: readonly string[]): Promise<number> {
+  const { readConfig } = await import('./config.ts')
+  const { positionals, values } = wordsOf(argv)
+  const [directory, ...more] = positionals
+  const takesDirectory = command === 'backup'
+  if (takesDirectory === (directory === undefined) || more.length > 0) {
+    throw new UsageError(takesDirectory ? 'backup needs one directory' : `${command} takes no directory`)
+  }
+  if (command !== 'sweep' && (values['dry-run'] || values.unknown)) throw new UsageError(`${command} has no options`)
+  switch (command) {
+    case 'verify':
+      return (await import('./commands/verify.ts')).verify(readConfig())
+    case 'backup':
+      return (await import('./commands/backup.ts')).backup(readConfig(), directory as string)
+    default: {
+      const { sweep } = await import('./commands/sweep.ts')
+      return sweep(readConfig(), { dryRun: values['dry-run'] ?? false, unknown: values.unknown ?? false })
+    }
+  }
+}
 
 /** @param argv the words after the program's name; resolves when the command is done, the server's when it listens */
 export async function main(argv: readonly string[]): Promise<void> {
-  const [command] = argv
+  const [command, ...rest] = argv
   switch (command) {
     case 'start':
       await import('./main.ts')
+      return
+    case 'verify':
+    case 'backup':
+    case 'sweep':
+      try {
+        process.exitCode = await run(command, rest)
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error
+        process.stderr.write(`${error.message}\n\n${USAGE}`)
+        process.exitCode = 2
+      }
       return
     case undefined:
     case 'help':

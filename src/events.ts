@@ -14,6 +14,8 @@ const ZERO = {
   finishFailed: 0,
   lockTakenOver: 0,
   connectionSilent: 0,
+  strayRemoved: 0,
+  sweepFailed: 0,
   recordingDeleted: 0,
   recordingFileMissing: 0,
 }
@@ -82,6 +84,12 @@ export function createEvents(log: Log) {
       'info',
       'an upload was taken over from a dead connection',
     ),
+    strayRemoved: event<{ from: 'uploads' | 'recordings'; file: string; bytes: number }>(
+      'strayRemoved',
+      'info',
+      'bytes that belong to nothing were removed',
+    ),
+    sweepFailed: event<{ err: unknown }>('sweepFailed', 'error', 'a step of the sweep failed; it is tried again'),
     /** The bytes that came are kept. */
     connectionSilent: event<{ method: string | undefined; url: string }>(
       'connectionSilent',

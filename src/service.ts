@@ -93,7 +93,15 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     crashAt: config.crashAt,
     staging: (configstore) => new Staging({ directory: config.uploadsDir, configstore }),
   })
-  const sweep = createSweep({ db, ingest, clock, limits: config.uploads })
+  const sweep = createSweep({
+    db,
+    library,
+    uploadsDir: config.uploadsDir,
+    ingest,
+    events,
+    clock,
+    limits: config.uploads,
+  })
 
   return {
     config,

@@ -6,17 +6,14 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { createSpace } from '../src/uploads/space.ts'
-import { afterwards, movingClock, startService, tokenFor } from './support/service.ts'
+import { afterwards, movingClock, startService } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 describe('what is promised to open uploads', () => {
   test('is what the table says they may still bring, whatever became of them', async () => {
     const clock = movingClock()
     const harness = await startService({ clock, env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' } })
-    // The clock runs far ahead of an hour's token.
-    const tus = tusClient(
-      await tokenFor({ sub: 'telecaller-a', exp: Math.floor(Date.now() / 1000) + 10 * 365 * 86_400 }),
-    )
+    const tus = tusClient(harness.tokens.telecaller)
     const lead = await harness.lead()
     const step = fc.oneof(
       fc.record({ act: fc.constant('create' as const), length: fc.integer({ min: 1, max: 4_000 }) }),

@@ -9,6 +9,7 @@
  * write is tried again from a timer until its deadline.
  */
 
+import { existsSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import BetterSqlite3 from 'better-sqlite3'
@@ -89,6 +90,26 @@ const isBusy = (error: unknown) => /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error))
 export const isUniqueViolation = (error: unknown) => /^SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY)$/.test(codeOf(error))
 
 const migrationsFolder = fileURLToPath(new URL('../../drizzle/sqlite', import.meta.url))
+
+export type ReadingDatabase = Pick<Database, 'orm' | 'backup' | 'close'>
+
+/** Opens the database file to read it, also while a server uses it. @throws when there is none */
+export function openForReading(file: string): ReadingDatabase {
+  if (!existsSync(file)) throw new Error(`there is no database at ${file}`)
+  const sqlite = new BetterSqlite3(file, { readonly: true, fileMustExist: true, timeout: 10_000 })
+  return {
+    orm: drizzle(sqlite, { schema }),
+    backup: (target) => copyWhole(sqlite, target),
+    close: async () => {
+      sqlite.close()
+    },
+  }
+}
+
+/** In one step: in smaller ones it would begin again with every write of the server, and never end. */
+async function copyWhole(sqlite: BetterSqlite3.Database, target: string): Promise<void> {
+  await sqlite.backup(target, { progress: () => 2 ** 31 - 1 })
+}
 
 /** Opens the database file, creates it where it is missing (mode 0600), and brings its tables up to date. */
 export async function openDatabase(file: string): Promise<Database> {
@@ -209,9 +230,7 @@ export async function openDatabase(file: string): Promise<Database> {
     ping: async () => {
       sqlite.prepare('SELECT count(*) FROM leads WHERE id IS NULL').get()
     },
-    backup: async (target) => {
-      await sqlite.backup(target)
-    },
+    backup: (target) => copyWhole(sqlite, target),
     checkpoint: async () => {
       sqlite.pragma('wal_checkpoint(TRUNCATE)')
     },

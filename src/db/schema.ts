@@ -78,7 +78,7 @@ export const uploads = sqliteTable(
     /** Hash of what was asked for under the key, to tell a repeat from a mistake. */
     idempotencyFingerprint: text('idempotency_fingerprint'),
     createdAtMs: integer('created_at_ms').notNull(),
-    /** When the last byte came; expiry slides from here. */
+    /** When the last byte came, and in the end when it was finished; expiry and being forgotten slide from here. */
     lastByteAtMs: integer('last_byte_at_ms').notNull(),
   },
   (t) => [

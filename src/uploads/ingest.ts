@@ -794,6 +794,8 @@ export function createIngest(parts: Parts) {
   /** The one transaction: the recording is there, and its upload is finished; or neither. */
   async function record(open: Open, recording: Recording): Promise<string> {
     const { row } = open
+    // It is remembered from now on, however long its finish took.
+    const lastByteAtMs = clock.now()
     try {
       await db.write(
         bind(statements.insertRecording, { ...recording }),
@@ -801,7 +803,7 @@ export function createIngest(parts: Parts) {
           bind(statements.markFinished, {
             id: row.id,
             offset: recording.size,
-            lastByteAtMs: row.lastByteAtMs,
+            lastByteAtMs,
             recordingId: recording.id,
           }),
           closed,
@@ -816,7 +818,7 @@ export function createIngest(parts: Parts) {
       open.savedOffset = stored.offset
       return stored.recordingId
     }
-    Object.assign(row, { state: 'finished', offset: recording.size, recordingId: recording.id })
+    Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
     open.savedOffset = recording.size
     space.release(row.id)
     events.uploadFinished({

@@ -1,98 +1,428 @@
 /**
- * The sweep: finishes what is whole and was not finished, and expires what has been silent for too long.
+ * The sweep: finishes what is whole, expires what has been silent for too long, removes bytes that no row knows, and
+ * reports rows whose bytes are gone.
  *
- * Runs at start and on a timer, in small steps; never touches what is recorded.
+ * It runs at start and on timers, in small steps, beside the requests; `planSweep` tells the same without doing it.
+ * A file is looked at before its row is asked for, and is spared while it is young: what is just being made or moved is
+ * never taken for a stray. In the recordings directory it removes only what a row accounts for: a database that was put
+ * back from a backup knows less than the disk, and that is no reason to delete recordings.
  */
-import { and, eq, inArray, lt, sql } from 'drizzle-orm'
+import { opendir, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { setImmediate as breathe } from 'node:timers/promises'
+import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, not, notInArray, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
-import { uploads } from '../db/schema.ts'
-import type { Ingest } from './ingest.ts'
+import { recordings, type UploadRow, uploads } from '../db/schema.ts'
+import type { Events } from '../events.ts'
+import type { Library } from '../recordings/library.ts'
+import { isFinal, isPartial } from './concatenation.ts'
+import { type Ingest, isWhole } from './ingest.ts'
 
+/** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000
+/** How often the disk is compared with the tables. */
+const COMPARE_EVERY_MS = 3_600_000
 const STEP = 100
+/** Younger files may be on their way to or from their row. */
+export const SAFE_AGE_MS = 3_600_000
+/** A closed upload is remembered for this many times the expiry: at least once from its end on. */
+const REMEMBERED_EXPIRIES = 2
+/** A finish that failed is tried again after this long, and ever later. */
+const RETRY_AFTER_MS = 2_000
+const RETRY_AFTER_AT_MOST_MS = 120_000
+
+const OPEN_STATES: UploadRow['state'][] = ['receiving', 'finishing']
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+interface Unknown {
+  act: 'report'
+  what: 'unknown'
+  file: string
+  bytes: number
+}
+
+/** One thing to do. Files are relative to the directory that is named. */
+export type Step =
+  | { act: 'finish'; uploadId: string }
+  | { act: 'expire'; uploadId: string; offset: number }
+  | { act: 'remove'; from: 'uploads' | 'recordings'; file: string; bytes: number; why: string }
+  | { act: 'forget'; uploadId: string }
+  | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
+  | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
+  | Unknown
+
+export interface PlanParts {
+  db: Pick<Database, 'orm'>
+  library: Pick<Library, 'directory' | 'sizeOf'>
+  uploadsDir: string
+  clock: Clock
+  limits: Pick<Config['uploads'], 'expiresAfterMs'>
+}
+
+const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
+
+/** Size and age of what lies there; undefined when it is gone. */
+async function seen(file: string): Promise<{ bytes: number; changedAtMs: number } | undefined> {
+  try {
+    const { size, mtimeMs, ctimeMs } = await stat(file)
+    return { bytes: size, changedAtMs: Math.max(mtimeMs, ctimeMs) }
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+/** The names in a folder, some at a time; none where it is missing. */
+async function* namesIn(folder: string): AsyncGenerator<string[]> {
+  let names: string[] = []
+  try {
+    for await (const entry of await opendir(folder)) {
+      names.push(entry.name)
+      if (names.length < STEP) continue
+      yield names
+      names = []
+    }
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+  if (names.length > 0) yield names
+}
+
+/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: no other name in the recordings directory is ours. */
+const KEY = /^[A-Za-z0-9_-]{1,64}\/[A-Za-z0-9_-]{1,64}_\d{8}T\d{6}Z_[0-9a-f]{12}\.[a-z0-9]{1,8}$/
+
+/**
+ * Recordings on the disk that the tables have never heard of, found by a walk through the whole directory. For an
+ * operator to judge: there are none unless the database is older than the disk.
+ */
+export async function* unknownRecordings({ db, library, clock }: PlanParts): AsyncGenerator<Unknown> {
+  for await (const folders of namesIn(library.directory)) {
+    for (const folder of folders) {
+      for await (const names of namesIn(path.join(library.directory, folder))) {
+        const files = names.map((name) => `${folder}/${name}`).filter((file) => KEY.test(file))
+        const stored = await db.orm
+          .select({ key: recordings.path })
+          .from(recordings)
+          .where(inArray(recordings.path, files))
+          .all()
+        const moved = await db.orm.select({ key: uploads.key }).from(uploads).where(inArray(uploads.key, files)).all()
+        const known = new Set([...stored, ...moved].map(({ key }) => key))
+        for (const file of files.filter((each) => !known.has(each))) {
+          const it = await seen(path.join(library.directory, file))
+          if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
+            yield { act: 'report', what: 'unknown', file, bytes: it.bytes }
+          }
+        }
+        await breathe()
+      }
+    }
+  }
+}
+
+/** An upload that is open, or a part of one that is. */
+const isNeeded = (db: PlanParts['db']): SQL =>
+  sql`(${inArray(uploads.state, OPEN_STATES)} or (${uploads.state} = 'concatenated' and ${inArray(
+    uploads.finalId,
+    db.orm.select({ id: uploads.id }).from(uploads).where(inArray(uploads.state, OPEN_STATES)),
+  )}))`
+
+/** Everything that a sweep would do, in the order in which it would. */
+export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
+  yield* openUploads(parts)
+  yield* strayBytes(parts)
+  yield* unrecordedFiles(parts)
+  yield* closedUploads(parts)
+  yield* lostRecordings(parts)
+}
+
+/** Rows of a query that is ordered by an id, some at a time. */
+async function* pages<Row extends { id: string }>(page: (after: string) => Promise<Row[]>): AsyncGenerator<Row> {
+  for (let after = ''; ; ) {
+    const rows = await page(after)
+    yield* rows
+    const last = rows.at(-1)
+    if (!last || rows.length < STEP) return
+    after = last.id
+    await breathe()
+  }
+}
+
+async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanParts): AsyncGenerator<Step> {
+  const open = pages(async (after) =>
+    db.orm
+      .select()
+      .from(uploads)
+      .where(and(inArray(uploads.state, OPEN_STATES), gt(uploads.id, after)))
+      .orderBy(asc(uploads.id))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const row of open) {
+    const staged = (await seen(path.join(uploadsDir, row.id)))?.bytes
+    const isThere = staged !== undefined && staged >= row.offset
+    const isMoved =
+      staged === undefined && row.key !== null && row.length !== null && (await library.sizeOf(row.key)) === row.length
+    // The bytes of a final upload may still lie with its parts.
+    const isComplete = isMoved || ((isThere || isFinal(row)) && row.offset === row.length && !isPartial(row))
+    if (isComplete) yield { act: 'finish', uploadId: row.id }
+    else if (row.lastByteAtMs <= clock.now() - limits.expiresAfterMs) {
+      yield { act: 'expire', uploadId: row.id, offset: row.offset }
+    } else if (!isThere && row.offset > 0 && !isFinal(row)) {
+      yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
+    }
+  }
+}
+
+/** Files, and folders beside them, in the uploads directory whose upload is over or was never there. */
+async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): AsyncGenerator<Step> {
+  const young = (changedAtMs: number) => changedAtMs > clock.now() - SAFE_AGE_MS
+  for await (const names of namesIn(uploadsDir)) {
+    const ours = names.filter((name) => UUID.test(name.split('.', 1)[0] ?? ''))
+    const ids = [...new Set(ours.map((name) => name.split('.', 1)[0] as string))]
+    const needed = await db.orm
+      .select({ id: uploads.id })
+      .from(uploads)
+      .where(and(inArray(uploads.id, ids), isNeeded(db)))
+      .all()
+    const known = new Set(needed.map(({ id }) => id))
+    for (const file of ours) {
+      if (known.has(file.split('.', 1)[0] as string)) continue
+      const it = await seen(path.join(uploadsDir, file))
+      if (it && !young(it.changedAtMs)) {
+        yield { act: 'remove', from: 'uploads', file, bytes: it.bytes, why: 'its upload is over' }
+      }
+    }
+    await breathe()
+  }
+  for (const [folder, isOurs] of [
+    ['.incoming', () => true],
+    ['', (name: string) => name.startsWith('.probe-')],
+  ] as const) {
+    for await (const names of namesIn(path.join(library.directory, folder))) {
+      for (const name of names.filter(isOurs)) {
+        const file = path.join(folder, name)
+        const it = await seen(path.join(library.directory, file))
+        if (it && !young(it.changedAtMs)) {
+          yield { act: 'remove', from: 'recordings', file, bytes: it.bytes, why: 'it never arrived whole' }
+        }
+      }
+    }
+  }
+}
+
+/** Files that uploads moved to their key, and that are no recording: cancelled in between, or deleted since. */
+async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step> {
+  const closed = pages(async (after) =>
+    db.orm
+      .select({ id: uploads.id, key: sql<string>`${uploads.key}` })
+      .from(uploads)
+      .leftJoin(recordings, eq(recordings.path, uploads.key))
+      .where(
+        and(
+          notInArray(uploads.state, OPEN_STATES),
+          isNotNull(uploads.key),
+          isNull(recordings.id),
+          gt(uploads.id, after),
+        ),
+      )
+      .orderBy(asc(uploads.id))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { key } of closed) {
+    const bytes = await library.sizeOf(key)
+    if (bytes !== undefined) yield { act: 'remove', from: 'recordings', file: key, bytes, why: 'it is no recording' }
+  }
+}
+
+async function* closedUploads({ db, library, clock, limits }: PlanParts): AsyncGenerator<Step> {
+  const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
+  const old = pages(async (after) =>
+    db.orm
+      .select({ id: uploads.id, key: uploads.key, recordingId: recordings.id })
+      .from(uploads)
+      .leftJoin(recordings, eq(recordings.path, uploads.key))
+      .where(and(not(isNeeded(db)), lte(uploads.lastByteAtMs, beforeMs), gt(uploads.id, after)))
+      .orderBy(asc(uploads.id))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { id, key, recordingId } of old) {
+    // The row is what accounts for a file that could not be removed yet.
+    const isAccounting = key !== null && recordingId === null && (await library.sizeOf(key)) !== undefined
+    if (!isAccounting) yield { act: 'forget', uploadId: id }
+  }
+}
+
+async function* lostRecordings({ db, library }: PlanParts): AsyncGenerator<Step> {
+  const all = pages(async (after) =>
+    db.orm
+      .select({ id: recordings.id, leadId: recordings.leadId, path: recordings.path })
+      .from(recordings)
+      .where(gt(recordings.id, after))
+      .orderBy(asc(recordings.id))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { id, leadId, path: key } of all) {
+    if ((await library.sizeOf(key)) !== undefined) continue
+    const still = await db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, id)).get()
+    if (still) yield { act: 'report', what: 'recording', recordingId: id, leadId, path: key }
+  }
+}
 
 export interface Sweep {
-  /** One pass; resolves when it is through. */
+  /** Finishes what is whole and expires what is silent. */
   run(): Promise<void>
+  /** All of it. @param onStep told of each step that was done */
+  runWhole(onStep?: (step: Step) => void): Promise<void>
+  /** Begins with all of it, and goes on on timers. */
   start(): void
   stop(): Promise<void>
 }
 
-export function createSweep({
-  db,
-  ingest,
-  clock,
-  limits,
-}: {
+interface Parts extends PlanParts {
   db: Database
+  library: Library
   ingest: Ingest
-  clock: Clock
-  limits: Config['uploads']
-}): Sweep {
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> | undefined
+  events: Events
+}
 
-  async function finishWhole(): Promise<void> {
-    const whole = await db.orm
-      .select({ id: uploads.id })
-      .from(uploads)
-      .where(
-        and(
-          inArray(uploads.state, ['receiving', 'finishing']),
-          sql`${uploads.length} = ${uploads.offset}`,
-          sql`${uploads.concat} is not 'partial'`,
-        ),
-      )
-      .limit(STEP)
-      .all()
-    for (const id of new Set([...ingest.unfinished, ...whole.map((row) => row.id)])) {
-      await ingest.finish(id).catch(() => {}) // told by its own event
+export function createSweep(parts: Parts): Sweep {
+  const { db, library, ingest, events, clock, limits, uploadsDir } = parts
+  const failed = new Map<string, { tries: number; againAtMs: number }>()
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let comparedAtMs = Number.NEGATIVE_INFINITY
+  let stopped = false
+
+  /** One that fails over and over is left for longer and longer. */
+  async function finish(id: string): Promise<void> {
+    const before = failed.get(id)
+    if (before && before.againAtMs > performance.now()) return
+    failed.delete(id)
+    try {
+      await ingest.finish(id)
+    } catch {
+      // Told by its own event.
+      const tries = (before?.tries ?? 0) + 1
+      const waitMs = Math.min(RETRY_AFTER_MS * 2 ** (tries - 1), RETRY_AFTER_AT_MOST_MS)
+      failed.set(id, { tries, againAtMs: performance.now() + waitMs })
     }
   }
 
-  async function expireSilent(): Promise<void> {
-    const silent = await db.orm
-      .select({ id: uploads.id })
-      .from(uploads)
-      .where(and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs)))
-      .limit(STEP)
-      .all()
-    for (const { id } of silent) await ingest.expire(id)
+  async function forget(id: string): Promise<boolean> {
+    const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
+    const [changes] = await db.write(
+      db.orm.delete(uploads).where(and(eq(uploads.id, id), not(isNeeded(db)), lte(uploads.lastByteAtMs, beforeMs))),
+    )
+    return (changes ?? 0) > 0
   }
 
-  async function run(): Promise<void> {
-    running ??= (async () => {
-      await finishWhole()
-      await expireSilent()
-    })().finally(() => {
-      running = undefined
-    })
+  async function remove(step: Step & { act: 'remove' }): Promise<void> {
+    if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
+    else await library.remove(step.file)
+    events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
+  }
+
+  /** Whether it came to anything. */
+  async function take(step: Step): Promise<boolean> {
+    switch (step.act) {
+      case 'finish':
+        await finish(step.uploadId)
+        // Refused for good, and silent for too long: only the core knows.
+        return !(await ingest.expire(step.uploadId))
+      case 'expire':
+        return ingest.expire(step.uploadId)
+      case 'remove':
+        await remove(step)
+        return true
+      case 'forget':
+        return forget(step.uploadId)
+      case 'report':
+        if (step.what === 'upload') events.uploadBytesMissing(step)
+        else if (step.what === 'recording') events.recordingFileMissing(step)
+        return true
+    }
+  }
+
+  async function* due(): AsyncGenerator<Step> {
+    for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
+    const silentSinceMs = clock.now() - limits.expiresAfterMs
+    const open = pages(async (after) =>
+      db.orm
+        .select()
+        .from(uploads)
+        .where(
+          and(
+            inArray(uploads.state, OPEN_STATES),
+            or(
+              and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`),
+              lte(uploads.lastByteAtMs, silentSinceMs),
+            ),
+            gt(uploads.id, after),
+          ),
+        )
+        .orderBy(asc(uploads.id))
+        .limit(STEP)
+        .all(),
+    )
+    for await (const row of open) {
+      if (isWhole(row)) yield { act: 'finish', uploadId: row.id }
+      else yield { act: 'expire', uploadId: row.id, offset: row.offset }
+    }
+  }
+
+  async function through(steps: AsyncGenerator<Step>, onStep: (step: Step) => void = () => {}): Promise<void> {
+    for await (const step of steps) {
+      if (stopped) return
+      try {
+        if (await take(step)) onStep(step)
+      } catch (error) {
+        // One upload's fault is no reason to leave the others.
+        events.sweepFailed({ err: error })
+      }
+    }
+  }
+
+  /** One pass at a time. */
+  function queue(pass: () => Promise<void>): Promise<void> {
+    running = running.catch(() => {}).then(pass)
     return running
+  }
+
+  const runWhole: Sweep['runWhole'] = (onStep) =>
+    queue(() => {
+      const longAgoMs = performance.now() - RETRY_AFTER_AT_MOST_MS
+      for (const [id, { againAtMs }] of failed) if (againAtMs < longAgoMs) failed.delete(id)
+      return through(planSweep(parts), onStep)
+    })
+  const run: Sweep['run'] = () => queue(() => through(due()))
+
+  function next(): Promise<void> {
+    if (performance.now() - comparedAtMs < COMPARE_EVERY_MS) return run()
+    comparedAtMs = performance.now()
+    return runWhole()
+  }
+
+  function again(): void {
+    next()
+      .catch((error) => events.sweepFailed({ err: error }))
+      .finally(() => {
+        if (!stopped) timer = setTimeout(again, EVERY_MS).unref()
+      })
   }
 
   return {
     run,
-    start() {
-      const again = () => {
-        timer = setTimeout(
-          () =>
-            run()
-              .catch(() => {})
-              .finally(() => timer && again()),
-          EVERY_MS,
-        )
-        timer.unref()
-      }
-      run()
-        .catch(() => {})
-        .finally(again)
-    },
+    runWhole,
+    start: again,
     async stop() {
+      stopped = true
       clearTimeout(timer)
-      timer = undefined
-      await running?.catch(() => {})
+      await running.catch(() => {})
     },
   }
 }

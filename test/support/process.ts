@@ -204,3 +204,27 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     ...(await clientOf(() => url)),
   }
 }
+
+export interface CommandResult {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs one of the operator's commands on a data directory. */
+export async function runCommand(
+  words: readonly string[],
+  { dir, env }: { dir: string; env?: Record<string, string> },
+): Promise<CommandResult> {
+  const child = spawn(NODE, ['bin/call-recordings.js', ...words], { cwd: ROOT, env: childEnvironment(dir, env) })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (data) => {
+    stdout += data
+  })
+  child.stderr.on('data', (data) => {
+    stderr += data
+  })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stdout, stderr }
+}

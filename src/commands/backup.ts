@@ -1,0 +1,194 @@
+/**
+ * `call-recordings backup DIR`: the database and every recording, consistent with each other, while the server runs.
+ *
+ * The database is copied first, in one step. The recordings that the copy knows never change, so that a link taken later
+ * is as good; one that was deleted in the meantime leaves the copy as well. DIR appears when all of it is there, and has
+ * the form of a data directory.
+ */
+import { createHash } from 'node:crypto'
+import { constants, createReadStream } from 'node:fs'
+import { copyFile, link, mkdir, mkdtemp, open, rename, rm, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm'
+import type { Config } from '../config.ts'
+import { type Database, openDatabase, openForReading, type ReadingDatabase } from '../db/database.ts'
+import { type Recording, recordings, uploads } from '../db/schema.ts'
+import { syncDirectory } from '../durability.ts'
+import { type Library, openLibrary } from '../recordings/library.ts'
+import { createProgress, inUnits, type Progress } from './progress.ts'
+
+const STEP = 100
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
+
+async function syncFile(file: string): Promise<void> {
+  const handle = await open(file, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** By hard link where both lie on one file system, else as a copy. */
+async function place(source: string, target: string): Promise<void> {
+  try {
+    await link(source, target)
+  } catch (error) {
+    if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(codeOf(error) ?? '')) throw error
+    await copyFile(source, target, constants.COPYFILE_FICLONE)
+    await syncFile(target)
+  }
+}
+
+/** Bytes in the file; undefined when there is none. */
+async function sizeOf(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).size
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+interface Parts {
+  live: ReadingDatabase
+  copy: Database
+  library: Library
+  folder: string
+  progress: Progress
+}
+
+/** @returns what is wrong with the recording; undefined when it is in the backup, or was deleted meanwhile */
+async function take(
+  { live, copy, library, folder, progress }: Parts,
+  recording: Recording,
+): Promise<string | undefined> {
+  const target = path.join(folder, 'recordings', recording.path)
+  await mkdir(path.dirname(target), { recursive: true, mode: 0o700 })
+  try {
+    await place(library.pathOf(recording.path), target)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error
+  }
+  const size = await sizeOf(target)
+  progress.advance(recording.size)
+  if (size === recording.size) return undefined
+  await rm(target, { force: true })
+  await copy.write(copy.orm.delete(recordings).where(eq(recordings.id, recording.id)))
+  const row = await live.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, recording.id)).get()
+  if (!row) return undefined
+  return size === undefined ? 'its file is missing' : `its file has ${size} bytes instead of ${recording.size}`
+}
+
+async function fill(parts: Parts): Promise<{ count: number; bytes: number; faults: number }> {
+  const { copy, folder } = parts
+  const folders = new Set<string>()
+  let faults = 0
+  for (let after = ''; ; ) {
+    const page = await copy.orm
+      .select()
+      .from(recordings)
+      .where(and(gt(recordings.id, after)))
+      .orderBy(asc(recordings.id))
+      .limit(STEP)
+      .all()
+    for (const recording of page) {
+      const fault = await take(parts, recording)
+      folders.add(path.dirname(path.join(folder, 'recordings', recording.path)))
+      if (fault === undefined) continue
+      faults += 1
+      process.stderr.write(`not in the backup: recording ${recording.id} (${recording.path}): ${fault}\n`)
+    }
+    const last = page.at(-1)
+    if (!last) break
+    after = last.id
+  }
+  for (const each of [...folders, path.join(folder, 'recordings')]) await syncDirectory(each)
+  const total = await copy.orm
+    .select({ count: sql<number>`count(*)`, bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
+    .from(recordings)
+    .get()
+  return { count: total?.count ?? 0, bytes: total?.bytes ?? 0, faults }
+}
+
+async function writeDurably(file: string, text: string): Promise<void> {
+  await writeFile(file, text, { mode: 0o600 })
+  await syncFile(file)
+}
+
+/** `sha256sum -c SHA256SUMS` reads it: whoever has the backup can check it without this program. */
+async function sumsOf(copy: Database): Promise<string> {
+  const rows = await copy.orm
+    .select({ path: recordings.path, sha256: recordings.sha256 })
+    .from(recordings)
+    .orderBy(asc(recordings.path))
+    .all()
+  return rows.map(({ path: file, sha256 }) => `${sha256}  recordings/${file}\n`).join('')
+}
+
+async function sha256OfFile(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(file), hash)
+  return hash.digest('hex')
+}
+
+async function make(config: Config, folder: string): Promise<number> {
+  const live = openForReading(config.databaseFile)
+  const library = await openLibrary(config.recordingsDir)
+  try {
+    const database = path.join(folder, 'recordings.db')
+    await live.backup(database)
+    await mkdir(path.join(folder, 'recordings'), { mode: 0o700 })
+    const copy = await openDatabase(database)
+    const all = await copy.orm
+      .select({ bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
+      .from(recordings)
+      .get()
+    const progress = createProgress('backing up', all?.bytes ?? 0, process.stderr)
+    let outcome: Awaited<ReturnType<typeof fill>>
+    let sums: string
+    try {
+      // Bytes under way change all the time and are not part of it: their clients begin again.
+      await copy.write(copy.orm.delete(uploads).where(inArray(uploads.state, ['receiving', 'finishing'])))
+      outcome = await fill({ live, copy, library, folder, progress })
+      sums = await sumsOf(copy)
+    } finally {
+      progress.done()
+      await copy.close()
+    }
+    await syncFile(database)
+    const digest = await sha256OfFile(database)
+    await writeDurably(path.join(folder, 'SHA256SUMS'), `${digest}  recordings.db\n${sums}`)
+    const { count, bytes, faults } = outcome
+    const manifest = { format: 1, created_at: new Date().toISOString(), recordings: count, bytes }
+    await writeDurably(path.join(folder, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`)
+    await syncDirectory(folder)
+    process.stdout.write(`${count} recordings, ${inUnits(bytes)}\n`)
+    return faults === 0 ? 0 : 1
+  } finally {
+    library.close()
+    await live.close()
+  }
+}
+
+/** @returns the exit code: 1 when a recording could not be taken in; the rest is there all the same */
+export async function backup(config: Config, directory: string): Promise<number> {
+  const target = path.resolve(directory)
+  if ((await sizeOf(target)) !== undefined) {
+    process.stderr.write(`${directory} exists already: a backup goes into a directory of its own\n`)
+    return 2
+  }
+  await mkdir(path.dirname(target), { recursive: true })
+  const partial = await mkdtemp(`${target}.partial-`)
+  try {
+    const code = await make(config, partial)
+    await rename(partial, target)
+    await syncDirectory(path.dirname(target))
+    return code
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true })
+    throw error
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * `call-recordings verify`: reads every recording and compares its size and SHA-256 with its row.
+ *
+ * Only reads; works beside a running server.
+ */
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import type { Config } from '../config.ts'
+import { openForReading, type ReadingDatabase } from '../db/database.ts'
+import { type Recording, recordings } from '../db/schema.ts'
+import { sha256Of } from '../digest.ts'
+import { type Library, openLibrary } from '../recordings/library.ts'
+import { createProgress, inUnits, type Progress } from './progress.ts'
+
+const STEP = 100
+
+const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
+
+/** What is wrong with a recording's file; undefined when nothing is. */
+async function faultOf(library: Library, recording: Recording, progress: Progress): Promise<string | undefined> {
+  try {
+    const handle = await library.open(recording.path)
+    try {
+      const { size } = await handle.stat()
+      if (size !== recording.size) return `has ${size} bytes instead of ${recording.size}`
+      const read = async (position: number, length: number) => {
+        const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(length), 0, length, position)
+        return buffer.subarray(0, bytesRead)
+      }
+      const sha256 = await sha256Of(read, size, progress.advance)
+      return sha256 === recording.sha256 ? undefined : `has SHA-256 ${sha256} instead of ${recording.sha256}`
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    return `cannot be read: ${readable(error)}`
+  }
+}
+
+async function isDeleted(db: ReadingDatabase, { id }: Recording): Promise<boolean> {
+  return (await db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, id)).get()) === undefined
+}
+
+/** @returns the exit code: 1 when a recording is damaged */
+export async function verify(config: Config): Promise<number> {
+  const db = openForReading(config.databaseFile)
+  const library = await openLibrary(config.recordingsDir)
+  try {
+    const total = await db.orm
+      .select({ bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
+      .from(recordings)
+      .get()
+    const progress = createProgress('verifying', total?.bytes ?? 0, process.stderr)
+    let count = 0
+    let bytes = 0
+    let damaged = 0
+    for (let after = ''; ; ) {
+      const page = await db.orm
+        .select()
+        .from(recordings)
+        .where(and(gt(recordings.id, after)))
+        .orderBy(asc(recordings.id))
+        .limit(STEP)
+        .all()
+      for (const recording of page) {
+        const fault = await faultOf(library, recording, progress)
+        if (fault !== undefined && (await isDeleted(db, recording))) continue
+        count += 1
+        bytes += recording.size
+        if (fault === undefined) continue
+        damaged += 1
+        progress.done()
+        process.stdout.write(`damaged: recording ${recording.id} (${recording.path}) ${fault}\n`)
+      }
+      const last = page.at(-1)
+      if (!last) break
+      after = last.id
+    }
+    progress.done()
+    const outcome = damaged === 0 ? 'all as they were stored' : `${damaged} damaged`
+    process.stdout.write(`${count} recordings, ${inUnits(bytes)}: ${outcome}\n`)
+    return damaged === 0 ? 0 : 1
+  } finally {
+    library.close()
+    await db.close()
+  }
+}

@@ -1,0 +1,273 @@
+import { mkdir, rm, utimes, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { eq, sql } from 'drizzle-orm'
+import { describe, expect, test } from 'vitest'
+import { leads, recordings, uploads } from '../src/db/schema.ts'
+import { planSweep, type Step, unknownRecordings } from '../src/uploads/sweep.ts'
+import { movingClock, startService } from './support/service.ts'
+import { noise, tusClient } from './support/tus.ts'
+
+const HOUR = 3_600_000
+const clock = movingClock()
+const harness = await startService({ clock })
+const tus = tusClient(harness.tokens.telecaller)
+
+const plan = async (): Promise<Step[]> => {
+  const { config, ...service } = harness.service
+  const steps: Step[] = []
+  for await (const step of planSweep({ ...service, uploadsDir: config.uploadsDir, limits: config.uploads }))
+    steps.push(step)
+  return steps
+}
+const strangers = async (): Promise<string[]> => {
+  const { config, ...service } = harness.service
+  const files: string[] = []
+  for await (const { file } of unknownRecordings({ ...service, uploadsDir: config.uploadsDir, limits: config.uploads }))
+    files.push(file)
+  return files
+}
+const idOf = (url: string) => url.split('/').pop() as string
+const at = (folder: 'uploads' | 'recordings', file: string) => path.join(harness.dir, folder, file)
+const sweep = () => harness.service.sweep.runWhole()
+
+/** A file that is as young as the moved clock. */
+async function put(file: string) {
+  await mkdir(path.dirname(file), { recursive: true })
+  await writeFile(file, noise(10))
+  for (const each of [file, path.dirname(file)]) await utimes(each, new Date(), clock.now() / 1000)
+}
+
+async function record(bytes = noise(1_000)) {
+  const lead = await harness.lead()
+  const url = await tus.begin(lead, bytes.length)
+  const res = await tus.patch(url, 0, bytes)
+  const recordingId = res.headers.get('recording-id') as string
+  const row = await harness.service.db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get()
+  return { lead, url, recordingId, row: row as NonNullable<typeof row> }
+}
+
+describe('an upload that is silent', () => {
+  test('expires after the last byte, not after the first: 410, and its bytes are gone', async () => {
+    const url = await tus.begin(await harness.lead(), 1_000)
+    await tus.patch(url, 0, noise(100))
+    clock.advance(23 * HOUR)
+    await tus.patch(url, 100, noise(100))
+    clock.advance(23 * HOUR)
+    await sweep()
+    expect((await tus.head(url)).headers.get('upload-offset')).toBe('200')
+    clock.advance(2 * HOUR)
+    expect(await plan()).toContainEqual({ act: 'expire', uploadId: idOf(url), offset: 200 })
+    // Expired in the client's eyes before the sweep has come.
+    expect((await tus.head(url)).status).toBe(410)
+    expect(await harness.files('uploads')).toContain(idOf(url))
+    await sweep()
+    expect((await tus.head(url)).status).toBe(410)
+    expect((await tus.patch(url, 200, noise(1))).status).toBe(410)
+    expect(await harness.files('uploads')).not.toContain(idOf(url))
+  })
+
+  test('but whole is finished instead, however long it has waited', async () => {
+    const lead = await harness.lead()
+    const bytes = noise(500)
+    const url = await tus.begin(lead, bytes.length)
+    await tus.patch(url, 0, bytes.subarray(0, 499))
+    // As after a crash between the last byte's commit and the finish.
+    await writeFile(at('uploads', idOf(url)), bytes)
+    await harness.service.db.write(
+      harness.service.db.orm
+        .update(uploads)
+        .set({ offset: 500 })
+        .where(eq(uploads.id, idOf(url))),
+    )
+    clock.advance(30 * HOUR)
+    await harness.restart()
+    await sweep()
+    const head = await tus.head(url)
+    expect(head.headers.get('upload-offset')).toBe('500')
+    expect(head.headers.get('recording-id')).not.toBeNull()
+  })
+
+  test('and whole, but its lead was taken from its caller: it waits, and expires', async () => {
+    const lead = await harness.lead()
+    const bytes = noise(500)
+    const url = await tus.begin(lead, bytes.length)
+    await tus.patch(url, 0, bytes.subarray(0, 400))
+    const { db } = harness.service
+    const giveTo = (telecallerId: string) =>
+      db.write(db.orm.update(leads).set({ telecallerId }).where(eq(leads.id, lead.leadId)))
+    const intoCore = async () => {
+      const { Readable } = await import('node:stream')
+      await harness.service.ingest.append(idOf(url), Readable.from([bytes.subarray(400)], { objectMode: false }))
+    }
+    await giveTo('telecaller-b')
+    await intoCore()
+    await expect(harness.service.ingest.finish(idOf(url))).rejects.toMatchObject({ status: 403 })
+    await sweep()
+    expect(await harness.files('uploads')).toContain(idOf(url))
+    clock.advance(25 * HOUR)
+    await sweep()
+    expect(await harness.files('uploads')).not.toContain(idOf(url))
+    await giveTo('telecaller-a')
+    expect((await tus.head(url)).status).toBe(410)
+  })
+})
+
+describe('bytes that belong to nothing', () => {
+  const stray = '6b3f5d0e-7c1b-4a52-9c55-0a1b2c3d4e5f'
+
+  test('are removed when they are old enough, and only then', async () => {
+    const files = [
+      at('uploads', stray),
+      at('uploads', `${stray}.chunks/3-aa`),
+      at('recordings', '.incoming/call-1_x.wav'),
+    ]
+    for (const file of files) await put(file)
+    await sweep()
+    expect(await harness.files('uploads')).toContain(stray)
+    clock.advance(2 * HOUR)
+    const planned = (await plan()).filter((step) => step.act === 'remove')
+    expect(planned.map((step) => step.file).sort()).toEqual([stray, `${stray}.chunks`, '.incoming/call-1_x.wav'].sort())
+    await sweep()
+    expect(await harness.files('uploads')).not.toContain(stray)
+    expect(await harness.files('uploads')).not.toContain(`${stray}.chunks/3-aa`)
+    expect(await harness.files('recordings')).not.toContain('.incoming/call-1_x.wav')
+    expect((await plan()).filter((step) => step.act === 'remove')).toEqual([])
+  })
+
+  test('are not what an operator put there, nor the file of an upload that is open', async () => {
+    const url = await tus.begin(await harness.lead(), 1_000)
+    await tus.patch(url, 0, noise(100))
+    await put(at('uploads', 'README'))
+    await put(at('uploads', 'lost+found/x'))
+    await put(at('uploads', `${idOf(url)}.chunks/0-aa`))
+    clock.advance(5 * HOUR)
+    await sweep()
+    expect((await harness.files('uploads')).sort()).toEqual(
+      expect.arrayContaining(['README', 'lost+found/x', idOf(url), `${idOf(url)}.chunks/0-aa`]),
+    )
+    await tus.terminate(url)
+  })
+
+  test('are not the parts of an upload that still gathers them', async () => {
+    const { db } = harness.service
+    const url = await tus.begin(await harness.lead(), 1_000)
+    const part = await tus.begin(await harness.lead(), 500)
+    await tus.patch(part, 0, noise(400))
+    await db.write(
+      db.orm
+        .update(uploads)
+        .set({ state: 'concatenated', finalId: idOf(url) })
+        .where(eq(uploads.id, idOf(part))),
+    )
+    clock.advance(23 * HOUR)
+    await tus.patch(url, 0, noise(1))
+    clock.advance(23 * HOUR)
+    await tus.patch(url, 1, noise(1))
+    clock.advance(23 * HOUR)
+    await sweep()
+    expect(await harness.files('uploads')).toContain(idOf(part))
+    expect(
+      await db.orm
+        .select()
+        .from(uploads)
+        .where(eq(uploads.id, idOf(part)))
+        .get(),
+    ).toBeDefined()
+    await harness.restart()
+    expect((await tus.terminate(url)).status).toBe(204)
+    await harness.service.sweep.runWhole()
+    expect(await harness.files('uploads')).not.toContain(idOf(part))
+  })
+
+  test('in the recordings directory go when a row accounts for them: its recording was deleted', async () => {
+    const { lead, row } = await record()
+    const { db } = harness.service
+    await db.write(db.orm.delete(recordings).where(eq(recordings.id, row.id)))
+    expect(await harness.files('recordings')).toContain(row.path)
+    await sweep()
+    expect(await harness.files('recordings')).not.toContain(row.path)
+    expect(lead.leadId).toBe(row.leadId)
+  })
+
+  test('in the recordings directory stay when no row has ever heard of them', async () => {
+    const unknown = 'lead-x/call-x_20260101T000000Z_0123456789ab.wav'
+    await put(at('recordings', unknown))
+    const known = await record()
+    expect(await strangers()).toEqual([])
+    clock.advance(100 * HOUR)
+    await sweep()
+    expect(await harness.files('recordings')).toEqual(expect.arrayContaining([unknown, known.row.path]))
+    // But an operator hears of them.
+    expect(await strangers()).toEqual([unknown])
+    await rm(at('recordings', unknown))
+  })
+})
+
+test('what is recorded is never touched, nor forgotten too early', async () => {
+  const { url, row, recordingId } = await record()
+  clock.advance(25 * HOUR)
+  await sweep()
+  expect((await tus.head(url)).headers.get('recording-id')).toBe(recordingId)
+  clock.advance(30 * HOUR)
+  expect(await plan()).toContainEqual({ act: 'forget', uploadId: idOf(url) })
+  await sweep()
+  await harness.restart()
+  expect((await tus.head(url)).status).toBe(404)
+  expect(await harness.files('recordings')).toContain(row.path)
+  const played = await harness.api('GET', `/api/leads/${row.leadId}/recordings/${recordingId}`)
+  expect(played.status).toBe(200)
+})
+
+test('rows whose bytes are gone are reported, and stay', async () => {
+  const { row, recordingId } = await record()
+  const lead = await harness.lead()
+  const url = await tus.begin(lead, 1_000)
+  await tus.patch(url, 0, noise(100))
+  await rm(at('recordings', row.path))
+  await rm(at('uploads', idOf(url)))
+  expect(await plan()).toEqual(
+    expect.arrayContaining([
+      { act: 'report', what: 'upload', uploadId: idOf(url), leadId: lead.leadId, offset: 100 },
+      { act: 'report', what: 'recording', recordingId, leadId: row.leadId, path: row.path },
+    ]),
+  )
+  const before = { ...harness.service.events.counters }
+  await sweep()
+  expect(harness.service.events.counters.recordingFileMissing).toBe(before.recordingFileMissing + 1)
+  expect(harness.service.events.counters.uploadBytesMissing).toBe(before.uploadBytesMissing + 1)
+  expect(
+    await harness.service.db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get(),
+  ).toBeDefined()
+  // Bytes that were acknowledged are never made up: no recording of silence.
+  expect((await tus.patch(url, 100, noise(900))).status).toBe(410)
+})
+
+test('one pass takes them all, in steps', async () => {
+  const { db, events } = harness.service
+  const template = (await db.orm.select().from(uploads).limit(1).get()) as typeof uploads.$inferSelect
+  const lastByteAtMs = clock.now() - 25 * HOUR
+  for (let i = 0; i < 350; i++) {
+    const id = crypto.randomUUID()
+    await db.write(
+      db.orm.insert(uploads).values({
+        ...template,
+        id,
+        state: 'receiving',
+        offset: 0,
+        length: 10,
+        key: null,
+        recordingId: null,
+        lastByteAtMs,
+      }),
+    )
+  }
+  const before = events.counters.uploadExpired
+  await harness.service.sweep.run()
+  expect(events.counters.uploadExpired - before).toBe(350)
+  const left = await db.orm
+    .select({ count: sql<number>`count(*)` })
+    .from(uploads)
+    .where(eq(uploads.state, 'receiving'))
+    .get()
+  expect(left?.count).toBeLessThan(10)
+})
