@@ -2,7 +2,7 @@
  * The routes, in order, and the error handler last.
  */
 import cors from 'cors'
-import express, { type Express } from 'express'
+import express, { type Express, type RequestHandler } from 'express'
 import { healthRoutes } from './health.ts'
 import { leadRoutes } from './leads.ts'
 import { playbackRoutes } from './playback/playback.ts'
@@ -41,6 +41,12 @@ const EXPOSED_HEADERS = [
   'X-Request-Id',
 ]
 
+/** For routes that take what comes: they have nothing to refuse ahead of it. */
+const letBody: RequestHandler = (req, res, next) => {
+  letBodyCome(req, res)
+  next()
+}
+
 export function createApp(service: Service): Express {
   const { config, log, db, auth, library, links, clock, events, ingest } = service
   const app = express()
@@ -69,13 +75,11 @@ export function createApp(service: Service): Express {
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
+  app.use('/api/leads/:leadId/recordings/:recordingId', letBody)
   app.use(playbackRoutes({ config, db, auth, library, links, events, clock }))
   app.use('/api/leads/:leadId/recordings', legacyRoutes(service))
   app.use('/api', auth.required)
-  app.use('/api', (req, res, next) => {
-    letBodyCome(req, res)
-    next()
-  })
+  app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, auth, clock }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
   app.use(notFound)
