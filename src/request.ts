@@ -23,7 +23,7 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
     (v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key as string],
     value,
   )
-  if (given === undefined && issue?.code === 'invalid_type') {
+  if (given === undefined && (issue?.code === 'invalid_type' || issue?.code === 'invalid_value')) {
     throw new ServiceError('missing_parameter', `The parameter ${at} is missing.`)
   }
   throw new ServiceError('invalid_parameter', `The parameter ${at} is not valid: ${issue?.message ?? 'unreadable'}.`)

@@ -611,6 +611,27 @@ export function createIngest(parts: Parts) {
       open.savedOffset = offset
     })
 
+  /**
+   * Bytes of the upload have come that are kept elsewhere until their turn: it has not been silent.
+   *
+   * @throws ServiceError `upload_closed`; nothing is recorded then
+   */
+  const kept = (id: string, also: readonly Statement[]): Promise<void> =>
+    using(id, async (open) => {
+      const lastByteAtMs = clock.now()
+      await db.write(
+        must(
+          db.orm
+            .update(uploads)
+            .set({ lastByteAtMs })
+            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
+          closed,
+        ),
+        ...also,
+      )
+      open.row.lastByteAtMs = lastByteAtMs
+    })
+
   /** @throws ServiceError `upload_closed` for an upload whose length is fixed, and as `assertUsable` does */
   function assertDeferred(open: Open): void {
     assertUsable(open)
@@ -925,6 +946,7 @@ export function createIngest(parts: Parts) {
     look,
     append,
     place,
+    kept,
     seal,
     relay,
     assertAlive,

@@ -8,9 +8,8 @@
  */
 import { Readable } from 'node:stream'
 import { and, asc, eq, isNotNull, sql } from 'drizzle-orm'
-import type { Clock } from '../clock.ts'
-import { bind, type Database, must, type Statement } from '../db/database.ts'
-import { type ChunkRow, chunks, uploads } from '../db/schema.ts'
+import { bind, type Database } from '../db/database.ts'
+import { type ChunkRow, chunks } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { createBeside, type Stretch } from './beside.ts'
 import type { Ingest } from './ingest.ts'
@@ -48,13 +47,12 @@ interface Parts {
   ingest: Ingest
   locker: UploadLocker
   space: Space
-  clock: Clock
   maxBytes: number
 }
 
 export type LegacyChunks = ReturnType<typeof createLegacyChunks>
 
-export function createLegacyChunks({ db, ingest, locker, space, clock, maxBytes }: Parts) {
+export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Parts) {
   const beside = createBeside(ingest.staging)
   const ledgers = new Map<string, Ledger>()
 
@@ -125,16 +123,6 @@ export function createLegacyChunks({ db, ingest, locker, space, clock, maxBytes 
     ingest.assertAlive(row)
   }
 
-  /** The upload is still open: what `also` writes counts only then. */
-  const touch = (id: string): Statement =>
-    must(
-      db.orm
-        .update(uploads)
-        .set({ lastByteAtMs: clock.now() })
-        .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
-      closed,
-    )
-
   const chunkRow = async (id: string, index: number): Promise<ChunkRow | undefined> =>
     await db.orm
       .select()
@@ -163,13 +151,12 @@ export function createLegacyChunks({ db, ingest, locker, space, clock, maxBytes 
     try {
       const file = await beside.keep(id, index, bytes)
       try {
-        await db.write(
-          touch(id),
+        await ingest.kept(id, [
           db.orm
             .insert(chunks)
             .values({ uploadId: id, index, size, file })
             .onConflictDoUpdate({ target: [chunks.uploadId, chunks.index], set: { size, file } }),
-        )
+        ])
       } catch (error) {
         await beside.remove(file)
         throw error
@@ -314,7 +301,7 @@ export function createLegacyChunks({ db, ingest, locker, space, clock, maxBytes 
         if (total <= ledger.highest) {
           throw new ServiceError(
             'invalid_parameter',
-            `total_chunks must be above ${ledger.highest}, the highest index received.`,
+            `The parameter total_chunks must be above ${ledger.highest}, the highest index received.`,
           )
         }
         if (ledger.received < total) throw incomplete(ledger, total)

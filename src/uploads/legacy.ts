@@ -8,7 +8,6 @@
 import { type Request, type Response, Router } from 'express'
 import { z } from 'zod'
 import { type Auth, type Caller, callerOf } from '../auth.ts'
-import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import type { Lead, UploadRow } from '../db/schema.ts'
@@ -78,13 +77,12 @@ interface Parts {
   ingest: Ingest
   locker: UploadLocker
   space: Space
-  clock: Clock
 }
 
-export function legacyRoutes({ config, auth, db, ingest, locker, space, clock }: Parts): Router {
+export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const bodies = createBodies({ directory: config.uploadsDir, space })
-  const chunks = createLegacyChunks({ db, ingest, locker, space, clock, maxBytes })
+  const chunks = createLegacyChunks({ db, ingest, locker, space, maxBytes })
   const simple = createSimple({ db, ingest, locker, maxBytes })
   /** A chunk in Base64, with line breaks and escapes, and what is beside it. */
   const maxTextBytes = Math.ceil((maxChunkSize / 3) * 4 * 1.25) + MAX_FIELD_BYTES

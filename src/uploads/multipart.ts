@@ -155,8 +155,8 @@ export class MultipartReader {
       return bytes.subarray(at + this.#delimiter.length)
     }
     const from = this.#partialDelimiter(bytes)
-    this.#give(bytes.subarray(0, from))
     this.#keep(bytes.subarray(from))
+    this.#give(bytes.subarray(0, from))
     return undefined
   }
 
