@@ -181,17 +181,20 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
   for await (const names of namesIn(uploadsDir)) {
     const ours = names.filter((name) => UUID.test(name.split('.', 1)[0] ?? ''))
     const ids = [...new Set(ours.map((name) => name.split('.', 1)[0] as string))]
-    const needed = await db.orm
-      .select({ id: uploads.id })
+    const rows = await db.orm
+      .select({ id: uploads.id, isNeeded: sql<number>`${isNeeded(db)}` })
       .from(uploads)
-      .where(and(inArray(uploads.id, ids), isNeeded(db)))
+      .where(inArray(uploads.id, ids))
       .all()
-    const known = new Set(needed.map(({ id }) => id))
+    const states = new Map(rows.map((row) => [row.id, row.isNeeded ? 'needed' : 'over']))
     for (const file of ours) {
-      if (known.has(file.split('.', 1)[0] as string)) continue
+      const state = states.get(file.split('.', 1)[0] as string)
+      if (state === 'needed') continue
       const it = await seen(path.join(uploadsDir, file))
-      if (it && !young(it.changedAtMs)) {
-        yield { act: 'remove', from: 'uploads', file, bytes: it.bytes, why: 'its upload is over' }
+      // An upload that is over never opens again: what a crash left of it can go at once.
+      if (it && (state === 'over' || !young(it.changedAtMs))) {
+        const why = state === 'over' ? 'its upload is over' : 'no row knows it'
+        yield { act: 'remove', from: 'uploads', file, bytes: it.bytes, why }
       }
     }
     await breathe()

@@ -1,0 +1,78 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { runCommand, type ServerProcess, startProcess } from '../support/process.ts'
+import { jsonOf } from '../support/service.ts'
+import { DOORS, type Stored } from '../support/stubborn.ts'
+import { noise } from '../support/tus.ts'
+
+const KILLS = 50
+const LEADS = 4
+
+interface Listed {
+  id: string
+  sha256: string
+  size: number
+}
+
+async function listOf(server: ServerProcess, leadId: string): Promise<Listed[]> {
+  const found: Listed[] = []
+  for (let cursor = ''; ; ) {
+    const page = await jsonOf(await server.api('GET', `/api/leads/${leadId}/recordings?limit=200${cursor}`))
+    found.push(...(page.recordings as Listed[]))
+    if (page.next_cursor === null) return found
+    cursor = `&cursor=${page.next_cursor}`
+  }
+}
+
+/** Every file whole, exactly one recording each, and nothing else on the disk once the rest has expired. */
+async function expectExactly(server: ServerProcess, leadIds: string[], stored: Stored[]) {
+  const listed = (await Promise.all(leadIds.map((leadId) => listOf(server, leadId)))).flat()
+  const facts = (all: { sha256: string; size: number }[]) => all.map((each) => `${each.sha256} ${each.size}`).sort()
+  expect(facts(listed)).toEqual(facts(stored))
+  expect(listed.map((each) => each.id).sort()).toEqual(stored.map((each) => each.recordingId).sort())
+  expect(await runCommand(['verify'], server)).toMatchObject({ code: 0 })
+
+  await server.restart({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1s' })
+  await expect.poll(() => server.files('uploads'), { timeout: 15_000 }).toEqual([])
+  expect(await server.files('recordings')).toHaveLength(stored.length)
+  const alarms = server.lines.filter((line) => /ALARM/.test(line.msg))
+  expect(alarms).toEqual([])
+}
+
+describe(`clients that upload through ${KILLS} kill -9 at random moments`, () => {
+  test('keep what was acknowledged, and get exactly one recording for each file', async () => {
+    const server = await startProcess({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' } })
+    const leads = await Promise.all(Array.from({ length: LEADS }, () => server.lead()))
+    const stored: Stored[] = []
+    let killing = true
+    const counts = { tus: 0, legacy: 0, simple: 0 }
+
+    const work = async (door: keyof typeof DOORS, n: number) => {
+      while (killing) {
+        const bytes = noise(40_000 + Math.floor(Math.random() * 900_000))
+        const lead = leads[n % LEADS] as (typeof leads)[number]
+        const stepBytes = 20_000 + Math.floor(Math.random() * 150_000)
+        stored.push(await DOORS[door]({ client: server, lead, bytes, stepBytes }))
+        counts[door] += 1
+      }
+    }
+    const workers = [work('tus', 0), work('tus', 1), work('legacy', 2), work('legacy', 3), work('simple', 0)]
+    const kills = (async () => {
+      for (let i = 0; i < KILLS; i++) {
+        await sleep(Math.random() * 500)
+        await server.kill('SIGKILL')
+        await server.restart()
+      }
+      killing = false
+    })()
+    await Promise.all([kills, ...workers])
+    console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
+    expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
+
+    await expectExactly(
+      server,
+      leads.map((lead) => lead.leadId),
+      stored,
+    )
+  }, 240_000)
+})

@@ -1,0 +1,197 @@
+/**
+ * Clients that go on whatever becomes of the server, one for each door, and that complain when a promise is broken: an
+ * offset that goes back, a chunk that was taken and is missing, an upload that is gone.
+ */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TestClient, TestLead } from './service.ts'
+import { metadata, OFFSET_TYPE } from './tus.ts'
+
+const RETRY_MS = 40
+
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+interface Answer {
+  status: number
+  headers: Record<string, string | undefined>
+  json(): Record<string, unknown>
+  text: string
+}
+
+interface Sending {
+  headers?: Record<string, string>
+  body?: Buffer
+  /** Sends the body in pieces of this size with a pause in between, as a phone does. */
+  pieceBytes?: number
+}
+
+/** One request on a connection of its own; rejects when the line breaks. */
+async function send(method: string, url: string, token: string, { headers, body, pieceBytes }: Sending = {}) {
+  const request = httpRequest(url, {
+    method,
+    agent: false,
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(body && { 'content-length': String(body.length) }),
+      ...headers,
+    },
+  })
+  const answered = once(request, 'response') as Promise<[IncomingMessage]>
+  answered.catch(() => {})
+  if (body && pieceBytes) {
+    for (let at = 0; at < body.length && !request.destroyed; at += pieceBytes) {
+      request.write(body.subarray(at, at + pieceBytes))
+      await sleep(1)
+    }
+  } else if (body) request.write(body)
+  request.end()
+  const [response] = await answered
+  const parts: Buffer[] = []
+  for await (const part of response) parts.push(part as Buffer)
+  const text = Buffer.concat(parts).toString()
+  return {
+    status: response.statusCode as number,
+    headers: response.headers as Record<string, string | undefined>,
+    text,
+    json: () => JSON.parse(text) as Record<string, unknown>,
+  } satisfies Answer
+}
+
+/** Tries until there is an answer that is not "later". */
+async function insist(attempt: () => Promise<Answer>): Promise<Answer> {
+  for (;;) {
+    const answer = await attempt().catch(() => undefined)
+    if (answer && answer.status < 500 && answer.status !== 423) return answer
+    if (answer?.status === 500) throw new Error(`500: ${answer.text}`)
+    await sleep(RETRY_MS)
+  }
+}
+
+function expectStatus(answer: Answer, ...statuses: number[]): Answer {
+  if (!statuses.includes(answer.status)) throw new Error(`${answer.status} instead of ${statuses}: ${answer.text}`)
+  return answer
+}
+
+export interface Stored {
+  recordingId: string
+  leadId: string
+  sha256: string
+  size: number
+}
+
+export interface Errand {
+  client: TestClient
+  lead: TestLead
+  bytes: Buffer
+  /** Bytes in each PATCH or chunk. */
+  stepBytes: number
+}
+
+export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Promise<Stored> {
+  const token = client.tokens.telecaller
+  const common = { 'tus-resumable': '1.0.0' }
+  const created = await insist(() =>
+    send('POST', lead.uploads, token, {
+      headers: {
+        ...common,
+        'upload-length': String(bytes.length),
+        'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+      },
+    }),
+  )
+  const url = expectStatus(created, 201).headers.location as string
+  let acknowledged = 0
+  const acknowledge = (answer: Answer) => {
+    const offset = Number(answer.headers['upload-offset'])
+    if (offset < acknowledged) throw new Error(`the offset went back from ${acknowledged} to ${offset}`)
+    acknowledged = offset
+    return answer.headers['recording-id']
+  }
+  for (;;) {
+    const head = await insist(() => send('HEAD', url, token, { headers: common }))
+    const found = acknowledge(expectStatus(head, 200))
+    if (acknowledged === bytes.length) {
+      if (found === undefined) throw new Error('the full length was told before there was a recording')
+      return { recordingId: found, leadId: lead.leadId, sha256: sha256(bytes), size: bytes.length }
+    }
+    // As long as the line holds, without asking.
+    for (let broken = false; !broken && acknowledged < bytes.length; ) {
+      const answer = await send('PATCH', url, token, {
+        headers: { ...common, 'upload-offset': String(acknowledged), 'content-type': OFFSET_TYPE },
+        body: bytes.subarray(acknowledged, acknowledged + stepBytes),
+        pieceBytes: 16_384,
+      }).catch(() => undefined)
+      if (answer?.status === 204) acknowledge(answer)
+      else if (answer === undefined || answer.status >= 423) {
+        if (answer?.status === 500) throw new Error(`500: ${answer.text}`)
+        broken = true
+        await sleep(RETRY_MS)
+      } else if (answer.status === 409) broken = true
+      else expectStatus(answer, 204)
+    }
+  }
+}
+
+export async function storeByChunks({ client, lead, bytes, stepBytes }: Errand): Promise<Stored> {
+  const token = client.tokens.telecaller
+  const post = (body: Record<string, unknown>, headers: Record<string, string> = {}) =>
+    insist(() =>
+      send('POST', lead.recordings, token, {
+        headers: { 'content-type': 'application/json', ...headers },
+        body: Buffer.from(JSON.stringify(body)),
+        pieceBytes: 16_384,
+      }),
+    )
+  const begun = await post(
+    { action: 'init', filename: 'call.wav', call_log_id: lead.callLogId },
+    { 'idempotency-key': `"${crypto.randomUUID()}"` },
+  )
+  const uploadId = expectStatus(begun, 201).json().upload_id as string
+  const total = Math.ceil(bytes.length / stepBytes)
+  const taken = new Set<number>()
+  const append = async (index: number) => {
+    const chunk = bytes.subarray(index * stepBytes, (index + 1) * stepBytes).toString('base64')
+    expectStatus(await post({ action: 'append', upload_id: uploadId, chunk_index: index, chunk }), 202)
+    taken.add(index)
+  }
+  const finalize = () =>
+    post({ action: 'finalize', upload_id: uploadId, total_chunks: total, call_log_id: lead.callLogId })
+  // Neighbours change places, two are under way at once, one is left out at first.
+  const order = Array.from({ length: total }, (_, i) => ((i ^ 1) < total ? i ^ 1 : i))
+  const last = order.pop() as number
+  const queue = [...order]
+  const worker = async () => {
+    for (let index = queue.shift(); index !== undefined; index = queue.shift()) await append(index)
+  }
+  await Promise.all([worker(), worker()])
+  const early = await finalize()
+  const missing = expectStatus(early, 400).json().missing_chunks as number[]
+  if (missing.some((index) => taken.has(index))) throw new Error(`chunks ${missing} were taken and are missing`)
+  await append(last)
+  const finished = expectStatus(await finalize(), 200).json()
+  return { recordingId: finished.id as string, leadId: lead.leadId, sha256: sha256(bytes), size: bytes.length }
+}
+
+export async function storeByForm({ client, lead, bytes }: Errand): Promise<Stored> {
+  const boundary = 'stubborn'
+  const field = (name: string, more = '') =>
+    `--${boundary}\r\nContent-Disposition: form-data; name="${name}"${more}\r\n\r\n`
+  const body = Buffer.concat([
+    Buffer.from(`${field('call_log_id')}${lead.callLogId}\r\n${field('file', '; filename="call.wav"')}`),
+    bytes,
+    Buffer.from(`\r\n--${boundary}--\r\n`),
+  ])
+  const headers = {
+    'content-type': `multipart/form-data; boundary=${boundary}`,
+    'idempotency-key': `"${crypto.randomUUID()}"`,
+  }
+  const answer = await insist(() =>
+    send('POST', lead.recordings, client.tokens.telecaller, { headers, body, pieceBytes: 32_768 }),
+  )
+  const recording = expectStatus(answer, 200).json()
+  return { recordingId: recording.id as string, leadId: lead.leadId, sha256: sha256(bytes), size: bytes.length }
+}
+
+export const DOORS = { tus: storeByTus, legacy: storeByChunks, simple: storeByForm } as const
