@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { connectTo } from './support/raw.ts'
 import { movingClock, startService, type TestLead, tokenFor } from './support/service.ts'
-import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
+import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const EXPIRES_AFTER_MS = 3_600_000
 const MAX_BYTES = 50_000_000
@@ -329,9 +329,9 @@ describe('Core § PATCH', () => {
     const connection = await connect()
     connection.head('PATCH', url, { 'Upload-Offset': '0', 'Content-Type': OFFSET_TYPE, 'Content-Length': '1000' })
     connection.send(bytes.subarray(0, 600))
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(600)
     connection.destroy()
-    await expect.poll(() => offsetOf(url)).toBe(600)
+    expect(await offsetOf(url)).toBe(600)
     expect(await kept(await tus.patch(url, 600, bytes.subarray(600)))).toEqual(bytes)
   })
   test('two at once: one of them writes, the other is told so [OPT-CONC-001]', async () => {
@@ -607,9 +607,10 @@ describe('Creation With Upload', () => {
       'Content-Length': '1000',
     })
     connection.send(noise(500))
-    await expect.poll(() => harness.files('uploads').then((files) => files.length)).toBe(before.length + 1)
+    const count = () => harness.files('uploads').then((files) => files.length)
+    await expect.poll(count, { timeout: 5_000 }).toBe(before.length + 1)
     connection.destroy()
-    await expect.poll(() => harness.files('uploads')).toEqual(before)
+    await expect.poll(() => harness.files('uploads'), { timeout: 5_000 }).toEqual(before)
   })
 })
 
@@ -758,7 +759,7 @@ describe('Checksum', () => {
       'Upload-Checksum': `sha1 ${digest('sha1', bytes.subarray(500))}`,
     })
     connection.send(bytes.subarray(500, 1_500))
-    await new Promise((resolve) => setTimeout(resolve, 400)) // until it has been written, which a tick does
+    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(1_500)
     connection.destroy()
     expect(await offsetOf(url)).toBe(500)
     expect(await kept(await tus.patch(url, 500, bytes.subarray(500)))).toEqual(bytes)

@@ -1,9 +1,7 @@
-import { statSync } from 'node:fs'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { connectTo } from './support/raw.ts'
 import { startService } from './support/service.ts'
-import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
+import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const harness = await startService()
 const tus = tusClient(harness.tokens.telecaller)
@@ -68,8 +66,7 @@ describe('an answer that comes before the body has', () => {
     const connection = await connect()
     connection.head('PATCH', url, patching(0, 1_000))
     connection.send(bytes.subarray(0, 400))
-    const file = path.join(harness.dir, 'uploads', path.basename(url))
-    await expect.poll(() => statSync(file, { throwIfNoEntry: false })?.size).toBe(400)
+    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(400)
     expect((await tus.head(url)).headers.get('upload-offset')).toBe('400')
     const answer = await connection.answer()
     expect(answer.status).toBe(423)

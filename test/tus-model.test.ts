@@ -3,13 +3,11 @@
  * server agree on every offset, and what is recorded in the end is what was sent.
  */
 import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
-import path from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { connectTo } from './support/raw.ts'
 import { startService } from './support/service.ts'
-import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
+import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const harness = await startService()
 const tus = tusClient(harness.tokens.telecaller)
@@ -109,9 +107,8 @@ async function begun(url: string, offset: number, size: number, sent: number, he
     ...headers,
   })
   if (sent > 0) connection.send(bytes.subarray(offset, offset + sent))
-  const file = path.join(harness.dir, 'uploads', path.basename(url))
   await expect
-    .poll(() => statSync(file, { throwIfNoEntry: false })?.size ?? 0, { interval: 5 })
+    .poll(() => stagedBytes(harness.dir, url), { interval: 5, timeout: 10_000 })
     .toBeGreaterThanOrEqual(offset + sent)
   return connection
 }

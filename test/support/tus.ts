@@ -2,6 +2,8 @@
  * tus by hand, for what a client library would hide.
  */
 import { randomBytes } from 'node:crypto'
+import { statSync } from 'node:fs'
+import path from 'node:path'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
@@ -14,6 +16,10 @@ export const OFFSET_TYPE = 'application/offset+octet-stream'
 
 /** Bytes that no compressor and no sniffer makes anything of. */
 export const noise = (bytes: number): Buffer => randomBytes(bytes)
+
+/** Bytes in an upload's file; what has come is written within a quarter of a second. */
+export const stagedBytes = (dir: string, url: string): number =>
+  statSync(path.join(dir, 'uploads', path.basename(url)), { throwIfNoEntry: false })?.size ?? 0
 
 export interface TusClient {
   create(url: string, headers: Record<string, string>, body?: Uint8Array): Promise<Response>
