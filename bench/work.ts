@@ -1,0 +1,136 @@
+/**
+ * The work that is measured: which load, on whom, and what we want of it.
+ */
+import { MIB, wav } from './bodies.ts'
+import type { Abilities, Contestant } from './contestant.ts'
+import type { Load, Operation, Run } from './load.ts'
+import { busboy, jsonAppend, multer, nginx, sendFile, tusBare, tusExpress } from './peers.ts'
+
+export interface Work {
+  name: string
+  what: string
+  unit: string
+  /** A run's figure, in `unit`. */
+  figureOf(run: Run): number
+  operation(can: Abilities): Operation | Promise<Operation> | undefined
+  load: Load
+  /** Instead of half the load. */
+  warmUp?: { operation: Work['operation']; load: Load }
+  /** Files lie on a disk that keeps what was synced, instead of in memory. */
+  onDisk?: boolean
+  /** Nothing is uploaded that must go between the runs. */
+  keeps?: boolean
+  runs?: number
+  /** The first one is whom the target is meant against. */
+  peers: readonly Contestant[]
+  target?: Target
+}
+
+/** What ours divided by the peer's is to be. */
+export interface Target {
+  ratio: number
+  /** At most instead of at least. */
+  isLimit?: boolean
+  hopedFor: string
+}
+
+const perSecond = ({ operations, wallSeconds }: Run) => operations / wallSeconds
+const megabytesPerSecond = (bytes: number) => (run: Run) => (perSecond(run) * bytes) / 1e6
+
+export const MEDIA_BYTES = 50 * MIB
+
+/** @param quick a look at every kind of work, too short to tell anything about time */
+export function allWork(quick: boolean): Work[] {
+  const call = wav(MIB)
+  const seconds = quick ? 0.3 : 2
+  const bigTimes = quick ? 16 : 1024
+  const slow = quick ? { connections: 50, parts: 5, everyMs: 100 } : { connections: 500, parts: 40, everyMs: 250 }
+  const files = { unit: 'files/s', figureOf: perSecond, load: { connections: 16, seconds } }
+  return [
+    {
+      ...files,
+      name: 'small-c16',
+      what: '1 MiB by POST + PATCH, 16 at once',
+      operation: (can) => can.inTwo?.(call),
+      peers: [tusExpress, tusBare],
+      target: { ratio: 2, hopedFor: '4×' },
+    },
+    {
+      ...files,
+      name: 'small-c16-disk',
+      what: 'the same on a disk: ours syncs everything, the peer nothing',
+      onDisk: true,
+      operation: (can) => can.inTwo?.(call),
+      peers: [tusExpress],
+      target: { ratio: 1.3, hopedFor: '2.5×' },
+    },
+    {
+      ...files,
+      name: 'small1-c16',
+      what: '1 MiB by one POST, 16 at once',
+      operation: (can) => can.inOne?.(call),
+      peers: [tusExpress, tusBare],
+      target: { ratio: 2.2, hopedFor: '5×' },
+    },
+    {
+      name: 'big',
+      what: `${bigTimes} MiB by one PATCH`,
+      unit: 'MB/s',
+      figureOf: megabytesPerSecond(bigTimes * MIB),
+      operation: (can) => can.inTwo?.(call, { times: bigTimes }),
+      load: { connections: 1 },
+      peers: [tusExpress, tusBare],
+      target: { ratio: 2.2, hopedFor: '4×' },
+    },
+    {
+      ...files,
+      name: 'chunks',
+      what: '1 MiB chunks in Base64 in JSON, 16 recordings at once',
+      unit: 'chunks/s',
+      operation: (can) => can.chunks?.(call),
+      peers: [jsonAppend],
+      target: { ratio: 1.5, hopedFor: '2.5×' },
+    },
+    {
+      ...files,
+      name: 'form-c16',
+      what: '1 MiB in a multipart form, 16 at once',
+      operation: (can) => can.form?.(call),
+      peers: [busboy, multer],
+      target: { ratio: 1, hopedFor: '2×' },
+    },
+    {
+      name: 'range',
+      what: '64 KiB from anywhere in 50 MiB, 64 at once',
+      unit: 'ranges/s',
+      figureOf: perSecond,
+      operation: (can) => can.ranges?.(),
+      load: { connections: 64, seconds },
+      keeps: true,
+      peers: [sendFile, nginx],
+      target: { ratio: 1.3, hopedFor: '2×' },
+    },
+    {
+      name: 'full',
+      what: '50 MiB, 8 at once',
+      unit: 'MB/s',
+      figureOf: megabytesPerSecond(MEDIA_BYTES),
+      operation: (can) => can.whole?.(),
+      load: { connections: 8, seconds },
+      keeps: true,
+      peers: [sendFile, nginx],
+    },
+    {
+      name: 'slow',
+      what: `${slow.connections} uploads of 1 MiB at once, each over ${(slow.parts * slow.everyMs) / 1000} s: peak memory`,
+      unit: 'MiB',
+      figureOf: ({ peakMiB }) => peakMiB,
+      operation: (can) => can.inTwo?.(call, { pace: slow }),
+      load: { connections: slow.connections, spreadMs: slow.everyMs },
+      warmUp: { operation: (can) => can.inTwo?.(call), load: { connections: 16, seconds: seconds / 2 } },
+      runs: 3,
+      peers: [tusExpress],
+      target: { ratio: 1, isLimit: true, hopedFor: '55 MiB' },
+    },
+  ]
+}
