@@ -104,7 +104,14 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
     let resume = () => {}
     let lastByteAt = performance.now()
     let watch: NodeJS.Timeout | undefined
-    const stream = new Readable({ highWaterMark: HIGH_WATER_BYTES, read: () => resume() })
+    const stream = new Readable({
+      highWaterMark: HIGH_WATER_BYTES,
+      read: () => resume(),
+      destroy(error, done) {
+        resume()
+        done(error)
+      },
+    })
     stream.on('error', () => {})
 
     const purpose = begin(intent, filename, () => {
@@ -135,7 +142,11 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
           resume = resolve
         })
       },
-      end: () => void stream.push(null),
+      end() {
+        stream.push(null)
+        // An ended stream reads no more.
+        resume()
+      },
     }
 
     /** Ends what was begun; a whole upload under a key stays where only we failed: its repeat finds it. */
