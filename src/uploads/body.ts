@@ -5,11 +5,11 @@
  * Beyond it, a body goes to a file without a name until its last byte has come, and then waits its turn: many slow
  * clients keep no fast one waiting, and a crash leaves nothing behind.
  */
-import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { ServiceError } from '../errors.ts'
+import { newId } from '../ids.ts'
 import type { Space } from './space.ts'
 import { giveBack } from './staging.ts'
 
@@ -117,7 +117,8 @@ export function createBodies({ directory, space }: { directory: string; space: S
   function onDisk(expectedBytes: number, maxBytes: number): Gathering {
     let bytes = 0
     let aborted = false
-    const name = `body.${randomBytes(12).toString('hex')}`
+    // A name that the sweep knows, should a crash come between the two.
+    const name = `${newId()}.body`
     const opened = openNameless(expectedBytes)
     let last: Promise<unknown> = opened
     // Whoever ends it hears of it.

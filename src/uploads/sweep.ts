@@ -10,7 +10,7 @@
 import { opendir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, not, notInArray, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, isNotNull, isNull, lt, lte, not, notInArray, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
@@ -301,6 +301,26 @@ export function createSweep(parts: Parts): Sweep {
   let comparedAtMs = Number.NEGATIVE_INFINITY
   let stopped = false
 
+  const startedAtMs = clock.now()
+
+  /** Uploads of one request each, which ended with the process that served it: nobody can go on with them. */
+  async function endAbandoned(): Promise<void> {
+    const abandoned = await db.orm
+      .select({ id: uploads.id })
+      .from(uploads)
+      .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES), lt(uploads.createdAtMs, startedAtMs)))
+      .all()
+    for (const { id } of abandoned) {
+      if (stopped) return
+      try {
+        if (isWhole(await ingest.find(id))) await ingest.finish(id)
+        else await ingest.cancel(id)
+      } catch (error) {
+        events.sweepFailed({ err: error })
+      }
+    }
+  }
+
   /** One that fails over and over is left for longer and longer. */
   async function finish(id: string): Promise<void> {
     const before = failed.get(id)
@@ -421,7 +441,10 @@ export function createSweep(parts: Parts): Sweep {
   return {
     run,
     runWhole,
-    start: again,
+    start() {
+      queue(endAbandoned).catch((error) => events.sweepFailed({ err: error }))
+      again()
+    },
     async stop() {
       stopped = true
       clearTimeout(timer)

@@ -277,7 +277,10 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   /** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
   async function answerAgain(req: Request, res: Response, id: string): Promise<void> {
-    const row = await ingest.look(id)
+    const gone = new AbortController()
+    res.once('close', () => gone.abort())
+    // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
+    const row = await locker.hold(id, gone.signal, () => ingest.look(id))
     const more = await uploadHeaders('POST', req, row)
     res.status(201).set({ Location: addressOfUpload(req, row), 'Upload-Offset': String(row.offset), ...more })
     await endAnswer(req, res, '')
