@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Browser, Page } from 'playwright-core'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hasChromium, servePage, startChromium } from './support/chromium.ts'
 import { AUDIO, fixtureBytes } from './support/fixtures.ts'
 import { record, type TestRecording } from './support/recordings.ts'
@@ -55,12 +55,16 @@ describe.skipIf(!hasChromium)('in Chromium (skipped without the package chromium
   const service = await startService({ clock })
   const supervisor = service.tokens.supervisor
   let browser: Browser
-  let origin: string
+  let crm: Awaited<ReturnType<typeof servePage>>
   let long: TestRecording
 
   beforeAll(async () => {
-    ;[browser, origin, long] = await Promise.all([startChromium(), servePage(PAGE), record(service, longWav())])
+    ;[browser, crm, long] = await Promise.all([startChromium(), servePage(PAGE), record(service, longWav())])
   }, 60_000)
+  afterAll(async () => {
+    crm?.stop()
+    await browser?.close()
+  })
 
   /** A page of the CRM that listens to a recording, and what it asked the service for. */
   async function listening({ url }: TestRecording) {
@@ -71,7 +75,7 @@ describe.skipIf(!hasChromium)('in Chromium (skipped without the package chromium
       const range = (await response.request().allHeaders()).range
       asked.push({ range, status: response.status(), contentRange: response.headers()['content-range'] })
     })
-    await page.goto(origin)
+    await page.goto(crm.origin)
     await run(
       page,
       `listen(audio, ${JSON.stringify(url)}, () => ${JSON.stringify(supervisor)}, (...why) => ends.push(why))`,

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ask } from './support/http.ts'
 import { hasNginx, type Nginx, startNginx } from './support/nginx.ts'
 import { playbackCases } from './support/playback-cases.ts'
@@ -20,6 +20,7 @@ describe.skipIf(!hasNginx)('behind nginx (skipped without the package nginx-ligh
     nginx ??= await startNginx({ upstream: service.url, recordingsDir: path.join(service.dir, 'recordings') })
     return { service, origin: nginx.origin }
   }
+  afterAll(() => nginx?.stop())
   playbackCases(setup, true)
 
   describe('who does what', () => {

@@ -183,8 +183,10 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
         res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
       } else if (accelRedirect !== undefined && isForNginx(headers)) {
         const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
-        // nginx says `Accept-Ranges` by itself in a 200, and never in a 206.
-        res.writeHead(200, { ...(ranges ? ranged : described), 'X-Accel-Redirect': address }).end()
+        // nginx says `Accept-Ranges` by itself in a 200, and never in a 206. It keeps the connection to us only after
+        // a body of a length that it is told.
+        const head = { ...(ranges ? ranged : described), 'X-Accel-Redirect': address, 'Content-Length': 0 }
+        res.writeHead(200, head).end()
       } else {
         await send(res, file, recording, ranges, ranged)
       }

@@ -4,15 +4,14 @@ import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Browser, chromium } from 'playwright-core'
-import { afterAll } from 'vitest'
 
 const EXECUTABLE = '/usr/bin/chromium'
 
 export const hasChromium = existsSync(EXECUTABLE)
 
-/** Starts it without the services that look for hosts on the network; it ends with the test file. */
-export async function startChromium(): Promise<Browser> {
-  const browser = await chromium.launch({
+/** Starts it without the services that look for hosts on the network. */
+export function startChromium(): Promise<Browser> {
+  return chromium.launch({
     executablePath: EXECUTABLE,
     args: [
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
@@ -26,18 +25,18 @@ export async function startChromium(): Promise<Browser> {
       '--autoplay-policy=no-user-gesture-required',
     ],
   })
-  afterAll(() => browser.close())
-  return browser
 }
 
-/** Serves one page at an origin of its own. @returns the origin */
-export async function servePage(html: string): Promise<string> {
+/** Serves one page at an origin of its own. */
+export async function servePage(html: string): Promise<{ origin: string; stop(): void }> {
   const server = createServer((_req, res) => res.setHeader('Content-Type', 'text/html; charset=utf-8').end(html))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  afterAll(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://localhost:${(server.address() as AddressInfo).port}/`
+  return {
+    origin: `http://localhost:${(server.address() as AddressInfo).port}/`,
+    stop() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
 }

@@ -6,7 +6,6 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
 
 export const hasNginx = spawnSync('nginx', ['-v']).status === 0
 
@@ -41,9 +40,10 @@ function configured(settings: Record<string, string>): string {
 export interface Nginx {
   origin: string
   accessLog(): string
+  stop(): Promise<void>
 }
 
-/** Starts nginx in front of `upstream`; it ends with the test file. */
+/** Starts nginx in front of `upstream`. */
 export async function startNginx({
   upstream,
   recordingsDir,
@@ -78,25 +78,20 @@ export async function startNginx({
     http { ${temporary.join(' ')} include ${dir}/site.conf; }`,
   )
   const nginx = spawn('nginx', ['-p', dir, '-e', `${dir}/error.log`, '-c', `${dir}/nginx.conf`], { stdio: 'ignore' })
-  let ended = false
-  nginx.on('exit', () => {
-    ended = true
-  })
-  afterAll(async () => {
-    if (!ended) {
-      nginx.kill('SIGQUIT')
-      const late = setTimeout(() => nginx.kill('SIGKILL'), 2_000)
-      await once(nginx, 'exit')
-      clearTimeout(late)
-    }
+  const exited = once(nginx, 'exit')
+  const kill = () => nginx.kill('SIGTERM')
+  process.once('exit', kill)
+  const stop = async () => {
+    process.off('exit', kill)
+    kill()
+    await exited
     rmSync(dir, { recursive: true, force: true })
-  })
+  }
+
   const origin = `http://127.0.0.1:${port}`
-  for (;;) {
-    if (ended) throw new Error(`nginx did not start: ${readFileSync(`${dir}/error.log`, 'utf8')}`)
-    const up = await fetch(`${origin}/livez`).catch(() => undefined)
-    if (up?.ok) break
+  while (!(await fetch(`${origin}/livez`).catch(() => undefined))?.ok) {
+    if (nginx.exitCode !== null) throw new Error(`nginx did not start: ${readFileSync(`${dir}/error.log`, 'utf8')}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  return { origin, accessLog: () => readFileSync(accessLog, 'utf8') }
+  return { origin, accessLog: () => readFileSync(accessLog, 'utf8'), stop }
 }

@@ -91,6 +91,7 @@ export function playbackCases(setup: () => Promise<Setup>, behindNginx: boolean)
         'content-disposition': 'inline; filename=call.wav',
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',
+        'repr-digest': `sha-256=:${createHash('sha256').update(DIGITS).digest('base64')}:`,
         'cross-origin-resource-policy': 'cross-origin',
       })
       expect(headers['content-security-policy']).toMatch(/^default-src 'none'.*; sandbox$/)
