@@ -2,73 +2,37 @@
  * The one core behind all doors: an upload begins, grows, and is finished or cancelled.
  *
  * Joins the staging of bytes, the library of recordings and the tables. Whoever appends or cancels holds the upload's
- * lock; `finish` needs none: it is safe to call again, at once from several sides, and after a crash at any point, since
- * the key that a recording will lie under is in the upload's row before a byte moves, and the recording's row is unique
- * by its upload. Knows nothing of HTTP.
+ * lock; finishing needs none. Knows nothing of HTTP.
  */
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Metadata, Upload } from '@tus/server'
 import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
-import type { Auth, Caller } from '../auth.ts'
+import type { Auth } from '../auth.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { chunks, type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
-import { sha256Of } from '../digest.ts'
-import { asServiceError, passing, ServiceError } from '../errors.ts'
+import { chunks, type UploadRow, uploads } from '../db/schema.ts'
+import { asServiceError, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { isId, newId } from '../ids.ts'
-import { inspectMedia } from '../playback/media-type.ts'
 import type { Library } from '../recordings/library.ts'
-import { assemble, assertPart, isFinal, isPartial, partIdsOf } from './concatenation.ts'
+import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
+import { createFinishing, discardBytes, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
+import { createRegister, type Open } from './register.ts'
 import type { Space } from './space.ts'
 import type { BodyCheck, Staging, Written } from './staging.ts'
-
-/** Uploads whose rows are kept at hand between their requests. */
-const ROWS_AT_HAND = 10_000
-
-export interface UploadIntent {
-  id: string
-  door: UploadRow['door']
-  caller: Caller
-  leadId: string
-  callLogId?: string | null
-  /** Base name only. */
-  filename?: string | null
-  /** The `Upload-Metadata` header, as it came. */
-  metadata?: string | null
-  /** Bytes; null while deferred. */
-  length: number | null
-  /** The `Upload-Concat` header, as it came. */
-  concat?: string | null
-  /** Of all bytes, in hex, as the client promises it. */
-  expectedSha256?: string | null
-  /** What will come at most, where only that is known: room is kept for it. */
-  expectedBytes?: number | undefined
-  /** What makes a repeat of the request give the upload that is there. */
-  idempotency?: Idempotency | undefined
-}
-
-/** A finished upload: the row is there when this call made it or had to look. */
-export interface Finished {
-  upload: UploadRow
-  recordingId: string
-}
-
-/** An upload as memory has it: `row.offset` may be ahead of the table while a finish is under way. */
-interface Open {
-  row: UploadRow
-  /** The offset that the table has. */
-  savedOffset: number
-  /** How many are at work on it: it must not be forgotten meanwhile. */
-  users: number
-  /** Its finish was refused for good as things stand: it may expire although it is whole. */
-  refused: boolean
-  /** Bytes that the table tells of are not on the disk. */
-  missing: boolean
-}
+import {
+  closed,
+  hasAllBytes,
+  isOpen,
+  isWhole,
+  keyFor,
+  newRow,
+  OPEN_STATES,
+  type UploadIntent,
+  whileOpen,
+} from './upload.ts'
 
 export interface AppendOptions {
   maxBytes?: number
@@ -106,221 +70,63 @@ interface Parts {
   crashAt?: string | undefined
 }
 
-const OPEN_STATES = ['receiving', 'finishing'] as const
-const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
-const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
-
-const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
-
-/** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
-export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
-
-/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
-function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
-  const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
-  const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
-  return `${row.leadId}/${callLogId}_${timestamp}_${newId().replaceAll('-', '').slice(0, 12)}.${extension}`
-}
-
-function newRow(intent: UploadIntent, atMs: number): UploadRow {
-  const row: UploadRow = {
-    id: intent.id,
-    door: intent.door,
-    leadId: intent.leadId,
-    callLogId: intent.callLogId ?? null,
-    callerId: intent.caller.id,
-    callerRole: intent.caller.role,
-    filename: intent.filename ?? null,
-    metadata: intent.metadata ?? null,
-    length: intent.length,
-    offset: 0,
-    state: 'receiving',
-    key: null,
-    recordingId: null,
-    concat: intent.concat ?? null,
-    finalId: null,
-    expectedSha256: intent.expectedSha256 ?? null,
-    idempotencyKey: intent.idempotency?.key ?? null,
-    idempotencyFingerprint: intent.idempotency?.fingerprint ?? null,
-    createdAtMs: atMs,
-    lastByteAtMs: atMs,
-  }
-  if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, atMs)
-  return row
-}
-
 export type Ingest = ReturnType<typeof createIngest>
 
 export function createIngest(parts: Parts) {
   const { db, auth, library, space, events, clock, limits } = parts
-  const atHand = new Map<string, Open>()
-  const finishing = new Map<string, Promise<Finished>>()
-  /** Whole uploads whose finish failed: the sweep tries them again. */
-  const unfinished = new Set<string>()
   let draining = false
 
-  const statements = {
-    byId: db.orm
-      .select()
-      .from(uploads)
-      .where(eq(uploads.id, sql.placeholder('id')))
-      .prepare(),
-    insert: db.orm
-      .insert(uploads)
-      .values({
-        id: sql.placeholder('id'),
-        door: sql.placeholder('door'),
-        leadId: sql.placeholder('leadId'),
-        callLogId: sql.placeholder('callLogId'),
-        callerId: sql.placeholder('callerId'),
-        callerRole: sql.placeholder('callerRole'),
-        filename: sql.placeholder('filename'),
-        metadata: sql.placeholder('metadata'),
-        length: sql.placeholder('length'),
-        offset: sql.placeholder('offset'),
-        state: sql.placeholder('state'),
-        key: sql.placeholder('key'),
-        concat: sql.placeholder('concat'),
-        expectedSha256: sql.placeholder('expectedSha256'),
-        idempotencyKey: sql.placeholder('idempotencyKey'),
-        idempotencyFingerprint: sql.placeholder('idempotencyFingerprint'),
-        createdAtMs: sql.placeholder('createdAtMs'),
-        lastByteAtMs: sql.placeholder('lastByteAtMs'),
-      })
-      .prepare(),
-    saveOffset: db.orm
-      .update(uploads)
-      .set({ offset: sql`${sql.placeholder('offset')}`, lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}` })
-      .where(
-        and(
-          eq(uploads.id, sql.placeholder('id')),
-          inArray(uploads.state, [...OPEN_STATES]),
-          lte(uploads.offset, sql.placeholder('offset')),
-        ),
-      )
-      .prepare(),
-    insertRecording: db.orm
-      .insert(recordings)
-      .values({
-        id: sql.placeholder('id'),
-        uploadId: sql.placeholder('uploadId'),
-        leadId: sql.placeholder('leadId'),
-        callLogId: sql.placeholder('callLogId'),
-        telecallerId: sql.placeholder('telecallerId'),
-        filename: sql.placeholder('filename'),
-        path: sql.placeholder('path'),
-        contentType: sql.placeholder('contentType'),
-        size: sql.placeholder('size'),
-        sha256: sql.placeholder('sha256'),
-        durationSeconds: sql.placeholder('durationSeconds'),
-        mediaCheck: sql.placeholder('mediaCheck'),
-        createdAtMs: sql.placeholder('createdAtMs'),
-      })
-      .prepare(),
-    markFinished: db.orm
-      .update(uploads)
-      .set({
-        state: 'finished',
-        offset: sql`${sql.placeholder('offset')}`,
-        lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}`,
-        recordingId: sql`${sql.placeholder('recordingId')}`,
-      })
-      .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, [...OPEN_STATES])))
-      .prepare(),
-    countOpen: db.orm
-      .select({ count: sql<number>`count(*)` })
-      .from(uploads)
-      .where(
-        and(eq(uploads.callerId, sql.placeholder('callerId')), sql`${uploads.state} in ('receiving', 'finishing')`),
-      )
-      .prepare(),
-  }
+  const insert = db.orm
+    .insert(uploads)
+    .values({
+      id: sql.placeholder('id'),
+      door: sql.placeholder('door'),
+      leadId: sql.placeholder('leadId'),
+      callLogId: sql.placeholder('callLogId'),
+      callerId: sql.placeholder('callerId'),
+      callerRole: sql.placeholder('callerRole'),
+      filename: sql.placeholder('filename'),
+      metadata: sql.placeholder('metadata'),
+      length: sql.placeholder('length'),
+      offset: sql.placeholder('offset'),
+      state: sql.placeholder('state'),
+      key: sql.placeholder('key'),
+      concat: sql.placeholder('concat'),
+      expectedSha256: sql.placeholder('expectedSha256'),
+      idempotencyKey: sql.placeholder('idempotencyKey'),
+      idempotencyFingerprint: sql.placeholder('idempotencyFingerprint'),
+      createdAtMs: sql.placeholder('createdAtMs'),
+      lastByteAtMs: sql.placeholder('lastByteAtMs'),
+    })
+    .prepare()
+  const countOpen = db.orm
+    .select({ count: sql<number>`count(*)` })
+    .from(uploads)
+    .where(and(eq(uploads.callerId, sql.placeholder('callerId')), sql`${uploads.state} in ('receiving', 'finishing')`))
+    .prepare()
 
   /** Kills the process at a named step; only tests of crashes set one. */
   const step = (name: string) => {
     if (parts.crashAt === name) process.kill(process.pid, 'SIGKILL')
   }
 
-  const keepAtHand = (open: Open): Open => {
-    atHand.set(open.row.id, open)
-    if (atHand.size > ROWS_AT_HAND) {
-      for (const [id, each] of atHand) {
-        // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
-        if (each.savedOffset === each.row.offset && each.users === 0) {
-          atHand.delete(id)
-          break
-        }
-      }
-    }
-    return open
+  /**
+   * The uploads table as the configstore of @tus/file-store: what it gets is what a client may see, what it sets is a
+   * length declared late, what it deletes is terminated. Rows themselves are made by `begin`.
+   */
+  const configstore: KvStore<Upload> = {
+    get: async (id) => asUpload(await look(id)),
+    set: async (id, upload) => {
+      const { row } = await load(id)
+      if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
+    },
+    delete: cancel,
   }
-
-  /** What the disk says about an upload that memory does not know: after a start, or long ago. */
-  async function recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
-    // Of a final upload, the bytes may lie with its parts; its finish gathers them, or says that they are gone.
-    if (!isOpen(row) || isFinal(row)) return { row, missing: false }
-    const staged = await staging.sizeOf(row.id)
-    if (staged !== undefined && staged >= row.offset) return { row, missing: false }
-    if (staged === undefined && row.key !== null && row.length !== null) {
-      // Moved, but its row was not committed any more.
-      const moved = (await library.sizeOf(row.key)) === row.length
-      if (moved) return { row: { ...row, offset: row.length }, missing: false }
-    }
-    return { row, missing: row.offset > 0 }
-  }
-
-  async function load(id: string): Promise<Open> {
-    const known = atHand.get(id)
-    if (known) return known
-    const row = isId(id) ? await statements.byId.get({ id }) : undefined
-    if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    const open = { ...(await recovered(row)), savedOffset: row.offset, users: 0, refused: false }
-    // Missing bytes may come back with their file system: that is not for memory to keep.
-    return atHand.get(id) ?? (open.missing ? open : keepAtHand(open))
-  }
-
-  /** Works on an upload, whose row stays at hand until the work is done. */
-  async function using<T>(id: string, work: (open: Open) => Promise<T>): Promise<T> {
-    const open = await load(id)
-    open.users += 1
-    try {
-      return await work(open)
-    } finally {
-      open.users -= 1
-    }
-  }
-
-  const isExpired = (row: UploadRow) =>
-    row.state === 'receiving' && !isWhole(row) && clock.now() - row.lastByteAtMs > limits.expiresAfterMs
-
-  /** @throws ServiceError 410 for an upload that ended without a recording */
-  function assertAlive(row: UploadRow): void {
-    if (row.state === 'expired' || isExpired(row)) {
-      throw new ServiceError('upload_expired', 'This upload was silent for too long and has expired.')
-    }
-    if (row.state === 'concatenated') {
-      throw new ServiceError('upload_terminated', 'This upload has become part of another one.')
-    }
-    if (row.state === 'terminated') throw new ServiceError('upload_terminated', 'This upload has been terminated.')
-    if (row.state === 'rejected')
-      throw new ServiceError('upload_terminated', 'This upload was not what it promised to be.')
-  }
-
-  /** The alarm, and 410: what was acknowledged is not there any more. */
-  function bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
-    atHand.delete(row.id)
-    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
-    return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
-  }
-
-  /** @throws ServiceError 410 for an upload that ended without a recording, or whose bytes are gone */
-  function assertUsable({ row, missing }: Open): void {
-    assertAlive(row)
-    if (missing) throw bytesMissing(row)
-  }
-
-  /** The upload's row as it stands; 404 for an unknown one. */
-  const find = async (id: string): Promise<UploadRow> => (await load(id)).row
+  const staging = parts.staging(configstore)
+  const register = createRegister({ db, staging, library, space, events, clock, limits })
+  const finishing = createFinishing({ db, auth, staging, library, space, register, events, clock, step })
+  const { load, using, find, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
+  const { finish } = finishing
 
   /**
    * The upload as a client may see it: one that is whole is finished first, so that its full length is never shown
@@ -338,7 +144,7 @@ export function createIngest(parts: Parts) {
   /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
   const roomForCaller = (callerId: string): Statement =>
     holds<{ count: number } | undefined>(
-      () => statements.countOpen.get({ callerId }),
+      () => countOpen.get({ callerId }),
       (open) => (open?.count ?? 0) < limits.maxPerCaller,
       () =>
         new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
@@ -387,7 +193,7 @@ export function createIngest(parts: Parts) {
     const row = newRow(intent, clock.now())
     try {
       const keyed = idempotency ? [freeKey(intent, idempotency)] : []
-      await db.write(roomForCaller(row.callerId), ...keyed, bind(statements.insert, { ...row }))
+      await db.write(roomForCaller(row.callerId), ...keyed, bind(insert, { ...row }))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
@@ -399,7 +205,7 @@ export function createIngest(parts: Parts) {
     return row
   }
 
-  function begun(row: UploadRow): Open {
+  function begun(row: UploadRow): void {
     events.uploadCreated({
       uploadId: row.id,
       leadId: row.leadId,
@@ -407,7 +213,7 @@ export function createIngest(parts: Parts) {
       door: row.door,
       length: row.length,
     })
-    return keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false })
+    register.add(row)
   }
 
   /**
@@ -455,7 +261,7 @@ export function createIngest(parts: Parts) {
     const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
     await space.reserve({ id: row.id, length: size, offset: size - copying })
     try {
-      await db.write(bind(statements.insert, { ...row }), must(seal, closed, ids.length))
+      await db.write(bind(insert, { ...row }), must(seal, closed, ids.length))
     } catch (error) {
       space.release(row.id)
       throw error
@@ -467,22 +273,6 @@ export function createIngest(parts: Parts) {
     }
     begun(row)
     return finish(row.id)
-  }
-
-  /** Writes the offset to the table, and what is true along with it; from then on it may be acknowledged. */
-  async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
-    const lastByteAtMs = clock.now()
-    await db.write(
-      must(bind(statements.saveOffset, { id: open.row.id, offset, lastByteAtMs }), () => {
-        atHand.delete(open.row.id)
-        return new ServiceError('upload_closed', 'This upload takes no more bytes.')
-      }),
-      ...also,
-    )
-    open.row.offset = offset
-    open.row.lastByteAtMs = lastByteAtMs
-    open.savedOffset = offset
-    space.arrived(open.row.id, offset)
   }
 
   /**
@@ -667,202 +457,6 @@ export function createIngest(parts: Parts) {
     open.row.length = length
   }
 
-  /**
-   * Turns a whole upload into its recording, once.
-   *
-   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 410; 503 or 507 when it must be
-   *   tried again: the bytes stay, and so does the key
-   */
-  function finish(id: string): Promise<Finished> {
-    const running = finishing.get(id)
-    if (running) return running
-    const promise = using(id, finishOnce).finally(() => finishing.delete(id))
-    finishing.set(id, promise)
-    return promise
-  }
-
-  async function finishOnce(open: Open): Promise<Finished> {
-    const { row } = open
-    const { id } = row
-    unfinished.delete(id)
-    if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
-    assertUsable(open)
-    if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
-    try {
-      const recordingId = await turnIntoRecording(open)
-      return { upload: row, recordingId }
-    } catch (error) {
-      const told = asServiceError(error)
-      await rememberWhole(open)
-      open.refused = told.status < 500
-      if (open.refused) throw told
-      unfinished.add(id)
-      events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
-      throw told.status === 500
-        ? passing('finish_failed', 'The upload is whole but could not be stored yet.', error)
-        : told
-    }
-  }
-
-  async function turnIntoRecording(open: Open): Promise<string> {
-    const { row } = open
-    const size = row.length as number
-    const { callLogId, filename } = row
-    if (callLogId === null || filename === null) throw new Error(`upload ${row.id} is whole but names no call`)
-    // Rights may have moved while the bytes came: ask again.
-    const lead = await auth.leadFor({ id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
-    step('rights-checked')
-    const key = row.key ?? (await decideKey(open, callLogId))
-    step('key-written')
-    if (isFinal(row)) await gather(row, key, size)
-    const { sha256, media } = await examine(row, key, size, filename)
-    step('examined')
-    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
-    await library.put(staging.pathOf(row.id), key)
-    step('moved')
-    const recording: Recording = {
-      id: newId(),
-      uploadId: row.id,
-      leadId: row.leadId,
-      callLogId,
-      telecallerId: lead.telecallerId,
-      filename,
-      path: key,
-      contentType: media.contentType,
-      size,
-      sha256,
-      durationSeconds: media.durationSeconds,
-      mediaCheck: media.mediaCheck,
-      createdAtMs: clock.now(),
-    }
-    const recordingId = await record(open, recording)
-    step('recorded')
-    staging.forget(row.id)
-    return recordingId
-  }
-
-  async function decideKey(open: Open, callLogId: string): Promise<string> {
-    const key = keyFor(open.row, callLogId, clock.now())
-    await db.write(
-      must(
-        db.orm
-          .update(uploads)
-          .set({ key, callLogId, state: 'finishing', offset: open.row.offset, lastByteAtMs: open.row.lastByteAtMs })
-          .where(and(eq(uploads.id, open.row.id), inArray(uploads.state, [...OPEN_STATES]))),
-        closed,
-      ),
-    )
-    Object.assign(open.row, { key, state: 'finishing' })
-    open.savedOffset = open.row.offset
-    return key
-  }
-
-  /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
-  async function gather(row: UploadRow, key: string, size: number): Promise<void> {
-    const rows = await Promise.all(partIdsOf(row.concat).map(async (id) => (await load(id)).row))
-    const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
-    const gathered = await assemble(staging, row.id, parts, step)
-    if (!gathered && (await library.sizeOf(key)) !== size) throw bytesMissing(row)
-    space.arrived(row.id, size)
-  }
-
-  async function discardBytes(row: UploadRow): Promise<void> {
-    for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
-  }
-
-  /** Ends an upload whose bytes are not what its client promised; they go. @throws ServiceError `checksum_mismatch` */
-  async function reject({ row }: Open, key: string): Promise<never> {
-    await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'rejected' })
-        .where(and(eq(uploads.id, row.id), inArray(uploads.state, [...OPEN_STATES]))),
-    )
-    row.state = 'rejected'
-    space.release(row.id)
-    await discardBytes(row)
-    await library.remove(key)
-    events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
-    throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
-  }
-
-  /** What the bytes are, wherever a failed finish has left them. */
-  async function examine(row: UploadRow, key: string, size: number, filename: string) {
-    const staged = staging.passed(row.id) ?? (await staging.sizeOf(row.id))
-    if (staged !== undefined && staged !== size) throw bytesMissing(row)
-    if (staged === undefined) {
-      const handle = await library.open(key)
-      try {
-        const read = async (position: number, length: number) => {
-          const buffer = Buffer.allocUnsafe(length)
-          const { bytesRead } = await handle.read(buffer, 0, length, position)
-          return buffer.subarray(0, bytesRead)
-        }
-        return { sha256: await sha256Of(read, size), media: await inspectMedia(read, size, filename) }
-      } finally {
-        await handle.close()
-      }
-    }
-    const reader = staging.reader(row.id)
-    try {
-      const media = await inspectMedia(reader.read, size, filename)
-      return { sha256: await staging.sha256(row.id, size), media }
-    } finally {
-      await reader.close()
-    }
-  }
-
-  /** The one transaction: the recording is there, and its upload is finished; or neither. */
-  async function record(open: Open, recording: Recording): Promise<string> {
-    const { row } = open
-    // It is remembered from now on, however long its finish took.
-    const lastByteAtMs = clock.now()
-    try {
-      await db.write(
-        bind(statements.insertRecording, { ...recording }),
-        must(
-          bind(statements.markFinished, {
-            id: row.id,
-            offset: recording.size,
-            lastByteAtMs,
-            recordingId: recording.id,
-          }),
-          closed,
-        ),
-      )
-    } catch (error) {
-      if (!isUniqueViolation(error)) throw error
-      // Another process of the operator's was faster.
-      const stored = await statements.byId.get({ id: row.id })
-      if (stored?.recordingId == null) throw error
-      Object.assign(row, stored)
-      open.savedOffset = stored.offset
-      return stored.recordingId
-    }
-    Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
-    open.savedOffset = recording.size
-    space.release(row.id)
-    events.uploadFinished({
-      uploadId: row.id,
-      leadId: row.leadId,
-      callLogId: recording.callLogId,
-      recordingId: recording.id,
-      size: recording.size,
-    })
-    return recording.id
-  }
-
-  /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
-  async function rememberWhole(open: Open): Promise<void> {
-    if (open.savedOffset === open.row.offset || !isOpen(open.row)) return
-    try {
-      if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
-      await saveOffset(open, open.row.offset)
-    } catch {
-      // The database is what failed. Memory knows, and if it goes too, the key in the row finds the bytes.
-    }
-  }
-
   /** What goes with an upload that ends without a recording. */
   const chunksGo = (row: UploadRow): Statement[] =>
     row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
@@ -871,7 +465,7 @@ export function createIngest(parts: Parts) {
    * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
    */
   async function cancel(id: string): Promise<void> {
-    await finishing.get(id)?.catch(() => {})
+    await finishing.ended(id)
     const open = await load(id)
     const { row } = open
     assertAlive(row)
@@ -884,10 +478,9 @@ export function createIngest(parts: Parts) {
       ...chunksGo(row),
     )
     row.state = 'terminated'
-    unfinished.delete(id)
     if (!wasOpen) return
     space.release(id)
-    await discardBytes(row)
+    await discardBytes(staging, row)
     events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
   }
 
@@ -908,36 +501,16 @@ export function createIngest(parts: Parts) {
       db.orm
         .update(uploads)
         .set({ state: 'expired' })
-        .where(
-          and(
-            eq(uploads.id, row.id),
-            inArray(uploads.state, [...OPEN_STATES]),
-            lte(uploads.lastByteAtMs, silentSinceMs),
-          ),
-        ),
+        .where(and(whileOpen(row.id), lte(uploads.lastByteAtMs, silentSinceMs))),
     )
     if (changed === 0) return false
     await db.write(...chunksGo(row))
     row.state = 'expired'
     space.release(row.id)
-    await discardBytes(row)
+    await discardBytes(staging, row)
     events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
     return true
   }
-
-  /**
-   * The uploads table as the configstore of @tus/file-store: what it gets is what a client may see, what it sets is a
-   * length declared late, what it deletes is terminated. Rows themselves are made by `begin`.
-   */
-  const configstore: KvStore<Upload> = {
-    get: async (id) => asUpload(await look(id)),
-    set: async (id, upload) => {
-      const { row } = await load(id)
-      if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
-    },
-    delete: cancel,
-  }
-  const staging = parts.staging(configstore)
 
   return {
     staging,
@@ -956,18 +529,14 @@ export function createIngest(parts: Parts) {
     finish,
     cancel,
     expire,
-    /** Whole uploads whose finish failed in this process. */
-    unfinished: unfinished as ReadonlySet<string>,
+    unfinished: finishing.unfinished,
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
       draining = true
       staging.stop()
     },
     isDraining: () => draining,
-    /** Resolves when no finish is under way. */
-    async settled(): Promise<void> {
-      while (finishing.size > 0) await Promise.allSettled(finishing.values())
-    },
+    settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
     expiresAtMs: (row: UploadRow) => row.lastByteAtMs + limits.expiresAfterMs,
   }
@@ -989,7 +558,7 @@ const shuttingDown = () =>
 const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
   and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
 
-const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
+const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 
 const empty = () => new ServiceError('empty_upload', 'A recording has at least one byte.')
 

@@ -16,9 +16,10 @@ import { recordingOf } from '../recordings/recordings.ts'
 import { cutOff } from './body.ts'
 import { baseName, checkFilename } from './filename.ts'
 import { idempotencyOf, otherRequest } from './idempotency.ts'
-import { type Ingest, isWhole } from './ingest.ts'
+import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
 import type { Sink } from './multipart.ts'
+import { isWhole } from './upload.ts'
 
 /** A request whose repeat is waiting is given up for dead after so long without a byte. */
 const SILENT_MS = 2_000

@@ -18,7 +18,8 @@ import { recordings, type UploadRow, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../recordings/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
-import { type Ingest, isWhole } from './ingest.ts'
+import type { Ingest } from './ingest.ts'
+import { isWhole } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000

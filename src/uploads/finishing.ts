@@ -1,0 +1,269 @@
+/**
+ * Finishing an upload: the one step that turns staged bytes into a recording.
+ *
+ * All doors end here. It needs no lock: it is safe to call again, at once from several sides, and after a crash at any
+ * point, since the key that a recording will lie under is in the upload's row before a byte moves, and the recording's
+ * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
+ */
+import { and, eq, inArray, sql } from 'drizzle-orm'
+import type { Auth } from '../auth.ts'
+import type { Clock } from '../clock.ts'
+import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
+import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
+import { sha256Of } from '../digest.ts'
+import { asServiceError, passing, ServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { newId } from '../ids.ts'
+import { inspectMedia } from '../playback/media-type.ts'
+import type { Library } from '../recordings/library.ts'
+import { assemble, isFinal, partIdsOf } from './concatenation.ts'
+import type { Open, Register } from './register.ts'
+import type { Space } from './space.ts'
+import type { Staging } from './staging.ts'
+import { closed, isOpen, isWhole, OPEN_STATES, whileOpen } from './upload.ts'
+
+/** A finished upload: the row is there when this call made it or had to look. */
+export interface Finished {
+  upload: UploadRow
+  recordingId: string
+}
+
+interface Parts {
+  db: Database
+  auth: Auth
+  staging: Staging
+  library: Library
+  space: Space
+  register: Register
+  events: Events
+  clock: Clock
+  /** Called at each named step. */
+  step: (name: string) => void
+}
+
+export type Finishing = ReturnType<typeof createFinishing>
+
+export function createFinishing({ db, auth, staging, library, space, register, events, clock, step }: Parts) {
+  const finishing = new Map<string, Promise<Finished>>()
+  /** Whole uploads whose finish failed: the sweep tries them again. */
+  const unfinished = new Set<string>()
+
+  const insertRecording = db.orm
+    .insert(recordings)
+    .values({
+      id: sql.placeholder('id'),
+      uploadId: sql.placeholder('uploadId'),
+      leadId: sql.placeholder('leadId'),
+      callLogId: sql.placeholder('callLogId'),
+      telecallerId: sql.placeholder('telecallerId'),
+      filename: sql.placeholder('filename'),
+      path: sql.placeholder('path'),
+      contentType: sql.placeholder('contentType'),
+      size: sql.placeholder('size'),
+      sha256: sql.placeholder('sha256'),
+      durationSeconds: sql.placeholder('durationSeconds'),
+      mediaCheck: sql.placeholder('mediaCheck'),
+      createdAtMs: sql.placeholder('createdAtMs'),
+    })
+    .prepare()
+  const markFinished = db.orm
+    .update(uploads)
+    .set({
+      state: 'finished',
+      offset: sql`${sql.placeholder('offset')}`,
+      lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}`,
+      recordingId: sql`${sql.placeholder('recordingId')}`,
+    })
+    .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, [...OPEN_STATES])))
+    .prepare()
+
+  /**
+   * Turns a whole upload into its recording, once.
+   *
+   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 410; 503 or 507 when it must be
+   *   tried again: the bytes stay, and so does the key
+   */
+  function finish(id: string): Promise<Finished> {
+    const running = finishing.get(id)
+    if (running) return running
+    const promise = register.using(id, finishOnce).finally(() => finishing.delete(id))
+    finishing.set(id, promise)
+    return promise
+  }
+
+  async function finishOnce(open: Open): Promise<Finished> {
+    const { row } = open
+    const { id } = row
+    unfinished.delete(id)
+    if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
+    register.assertUsable(open)
+    if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
+    try {
+      const recordingId = await turnIntoRecording(open)
+      return { upload: row, recordingId }
+    } catch (error) {
+      const told = asServiceError(error)
+      await rememberWhole(open)
+      open.refused = told.status < 500
+      if (open.refused) throw told
+      unfinished.add(id)
+      events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
+      throw told.status === 500
+        ? passing('finish_failed', 'The upload is whole but could not be stored yet.', error)
+        : told
+    }
+  }
+
+  async function turnIntoRecording(open: Open): Promise<string> {
+    const { row } = open
+    const size = row.length as number
+    const { callLogId, filename, key } = row
+    if (callLogId === null || filename === null || key === null)
+      throw new Error(`upload ${row.id} is whole but names no call`)
+    // Rights may have moved while the bytes came: ask again.
+    const lead = await auth.leadFor({ id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
+    step('rights-checked')
+    if (isFinal(row)) await gather(row, key, size)
+    const { sha256, media } = await examine(row, key, size, filename)
+    step('examined')
+    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
+    await library.put(staging.pathOf(row.id), key)
+    step('moved')
+    const recording: Recording = {
+      id: newId(),
+      uploadId: row.id,
+      leadId: row.leadId,
+      callLogId,
+      telecallerId: lead.telecallerId,
+      filename,
+      path: key,
+      contentType: media.contentType,
+      size,
+      sha256,
+      durationSeconds: media.durationSeconds,
+      mediaCheck: media.mediaCheck,
+      createdAtMs: clock.now(),
+    }
+    const recordingId = await record(open, recording)
+    step('recorded')
+    staging.forget(row.id)
+    return recordingId
+  }
+
+  /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
+  async function gather(row: UploadRow, key: string, size: number): Promise<void> {
+    const rows = await Promise.all(partIdsOf(row.concat).map(async (id) => (await register.load(id)).row))
+    const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
+    const gathered = await assemble(staging, row.id, parts, step)
+    if (!gathered && (await library.sizeOf(key)) !== size) throw register.bytesMissing(row)
+    space.arrived(row.id, size)
+  }
+
+  /** Ends an upload whose bytes are not what its client promised; they go. @throws ServiceError `checksum_mismatch` */
+  async function reject({ row }: Open, key: string): Promise<never> {
+    await db.write(db.orm.update(uploads).set({ state: 'rejected' }).where(whileOpen(row.id)))
+    row.state = 'rejected'
+    space.release(row.id)
+    await discardBytes(staging, row)
+    await library.remove(key)
+    events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
+    throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
+  }
+
+  /** What the bytes are, wherever a failed finish has left them. */
+  async function examine(row: UploadRow, key: string, size: number, filename: string) {
+    const staged = staging.passed(row.id) ?? (await staging.sizeOf(row.id))
+    if (staged !== undefined && staged !== size) throw register.bytesMissing(row)
+    if (staged === undefined) {
+      const handle = await library.open(key)
+      try {
+        const read = async (position: number, length: number) => {
+          const buffer = Buffer.allocUnsafe(length)
+          const { bytesRead } = await handle.read(buffer, 0, length, position)
+          return buffer.subarray(0, bytesRead)
+        }
+        return { sha256: await sha256Of(read, size), media: await inspectMedia(read, size, filename) }
+      } finally {
+        await handle.close()
+      }
+    }
+    const reader = staging.reader(row.id)
+    try {
+      const media = await inspectMedia(reader.read, size, filename)
+      return { sha256: await staging.sha256(row.id, size), media }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /** The one transaction: the recording is there, and its upload is finished; or neither. */
+  async function record(open: Open, recording: Recording): Promise<string> {
+    const { row } = open
+    // It is remembered from now on, however long its finish took.
+    const lastByteAtMs = clock.now()
+    try {
+      await db.write(
+        bind(insertRecording, { ...recording }),
+        must(
+          bind(markFinished, {
+            id: row.id,
+            offset: recording.size,
+            lastByteAtMs,
+            recordingId: recording.id,
+          }),
+          closed,
+        ),
+      )
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error
+      // Another process of the operator's was faster.
+      const stored = await register.stored(row.id)
+      if (stored?.recordingId == null) throw error
+      Object.assign(row, stored)
+      open.savedOffset = stored.offset
+      return stored.recordingId
+    }
+    Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
+    open.savedOffset = recording.size
+    space.release(row.id)
+    events.uploadFinished({
+      uploadId: row.id,
+      leadId: row.leadId,
+      callLogId: recording.callLogId,
+      recordingId: recording.id,
+      size: recording.size,
+    })
+    return recording.id
+  }
+
+  /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
+  async function rememberWhole(open: Open): Promise<void> {
+    if (open.savedOffset === open.row.offset || !isOpen(open.row)) return
+    try {
+      if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
+      await register.saveOffset(open, open.row.offset)
+    } catch {
+      // The database is what failed. Memory knows, and if it goes too, the key in the row finds the bytes.
+    }
+  }
+
+  return {
+    finish,
+    /** Resolves when no finish of this upload is under way, whatever came of it. */
+    async ended(id: string): Promise<void> {
+      await finishing.get(id)?.catch(() => {})
+      unfinished.delete(id)
+    },
+    /** Whole uploads whose finish failed in this process. */
+    unfinished: unfinished as ReadonlySet<string>,
+    /** Resolves when no finish is under way. */
+    async settled(): Promise<void> {
+      while (finishing.size > 0) await Promise.allSettled(finishing.values())
+    },
+  }
+}
+
+/** Removes an upload's bytes, and those of its parts. */
+export async function discardBytes(staging: Staging, row: UploadRow): Promise<void> {
+  for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
+}

@@ -1,0 +1,179 @@
+/**
+ * The register of uploads: their rows as memory has them, so that a request need not ask the table, and what the disk
+ * says about those that memory does not know.
+ */
+import { and, eq, inArray, lte, sql } from 'drizzle-orm'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
+import { bind, type Database, must, type Statement } from '../db/database.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { isId } from '../ids.ts'
+import type { Library } from '../recordings/library.ts'
+import { isFinal } from './concatenation.ts'
+import type { Space } from './space.ts'
+import type { Staging } from './staging.ts'
+import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
+
+/** Uploads whose rows are kept at hand between their requests. */
+const ROWS_AT_HAND = 10_000
+
+/** An upload as memory has it: `row.offset` may be ahead of the table while a finish is under way. */
+export interface Open {
+  row: UploadRow
+  /** The offset that the table has. */
+  savedOffset: number
+  /** How many are at work on it: it must not be forgotten meanwhile. */
+  users: number
+  /** Its finish was refused for good as things stand: it may expire although it is whole. */
+  refused: boolean
+  /** Bytes that the table tells of are not on the disk. */
+  missing: boolean
+}
+
+interface Parts {
+  db: Database
+  staging: Staging
+  library: Library
+  space: Space
+  events: Events
+  clock: Clock
+  limits: Config['uploads']
+}
+
+export type Register = ReturnType<typeof createRegister>
+
+export function createRegister({ db, staging, library, space, events, clock, limits }: Parts) {
+  const atHand = new Map<string, Open>()
+
+  const byId = db.orm
+    .select()
+    .from(uploads)
+    .where(eq(uploads.id, sql.placeholder('id')))
+    .prepare()
+  const offsetOf = db.orm
+    .update(uploads)
+    .set({ offset: sql`${sql.placeholder('offset')}`, lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}` })
+    .where(
+      and(
+        eq(uploads.id, sql.placeholder('id')),
+        inArray(uploads.state, [...OPEN_STATES]),
+        lte(uploads.offset, sql.placeholder('offset')),
+      ),
+    )
+    .prepare()
+
+  const keepAtHand = (open: Open): Open => {
+    atHand.set(open.row.id, open)
+    if (atHand.size > ROWS_AT_HAND) {
+      for (const [id, each] of atHand) {
+        // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
+        if (each.savedOffset === each.row.offset && each.users === 0) {
+          atHand.delete(id)
+          break
+        }
+      }
+    }
+    return open
+  }
+
+  /** What the disk says about an upload that memory does not know: after a start, or long ago. */
+  async function recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
+    // Of a final upload, the bytes may lie with its parts; its finish gathers them, or says that they are gone.
+    if (!isOpen(row) || isFinal(row)) return { row, missing: false }
+    const staged = await staging.sizeOf(row.id)
+    if (staged !== undefined && staged >= row.offset) return { row, missing: false }
+    if (staged === undefined && row.key !== null && row.length !== null) {
+      // Moved, but its row was not committed any more.
+      const moved = (await library.sizeOf(row.key)) === row.length
+      if (moved) return { row: { ...row, offset: row.length }, missing: false }
+    }
+    return { row, missing: row.offset > 0 }
+  }
+
+  async function load(id: string): Promise<Open> {
+    const known = atHand.get(id)
+    if (known) return known
+    const row = isId(id) ? await byId.get({ id }) : undefined
+    if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
+    const open = { ...(await recovered(row)), savedOffset: row.offset, users: 0, refused: false }
+    // Missing bytes may come back with their file system: that is not for memory to keep.
+    return atHand.get(id) ?? (open.missing ? open : keepAtHand(open))
+  }
+
+  /** Works on an upload, whose row stays at hand until the work is done. */
+  async function using<T>(id: string, work: (open: Open) => Promise<T>): Promise<T> {
+    const open = await load(id)
+    open.users += 1
+    try {
+      return await work(open)
+    } finally {
+      open.users -= 1
+    }
+  }
+
+  const isExpired = (row: UploadRow) =>
+    row.state === 'receiving' && !isWhole(row) && clock.now() - row.lastByteAtMs > limits.expiresAfterMs
+
+  /** @throws ServiceError 410 for an upload that ended without a recording */
+  function assertAlive(row: UploadRow): void {
+    if (row.state === 'expired' || isExpired(row)) {
+      throw new ServiceError('upload_expired', 'This upload was silent for too long and has expired.')
+    }
+    if (row.state === 'concatenated') {
+      throw new ServiceError('upload_terminated', 'This upload has become part of another one.')
+    }
+    if (row.state === 'terminated') throw new ServiceError('upload_terminated', 'This upload has been terminated.')
+    if (row.state === 'rejected')
+      throw new ServiceError('upload_terminated', 'This upload was not what it promised to be.')
+  }
+
+  /** The alarm, and 410: what was acknowledged is not there any more. */
+  function bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
+    atHand.delete(row.id)
+    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
+  }
+
+  /** @throws ServiceError 410 for an upload that ended without a recording, or whose bytes are gone */
+  function assertUsable({ row, missing }: Open): void {
+    assertAlive(row)
+    if (missing) throw bytesMissing(row)
+  }
+
+  /** The upload's row as it stands; 404 for an unknown one. */
+  const find = async (id: string): Promise<UploadRow> => (await load(id)).row
+
+  /** Writes the offset to the table, and what is true along with it; from then on it may be acknowledged. */
+  async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
+    const lastByteAtMs = clock.now()
+    await db.write(
+      must(bind(offsetOf, { id: open.row.id, offset, lastByteAtMs }), () => {
+        atHand.delete(open.row.id)
+        return closed()
+      }),
+      ...also,
+    )
+    open.row.offset = offset
+    open.row.lastByteAtMs = lastByteAtMs
+    open.savedOffset = offset
+    space.arrived(open.row.id, offset)
+  }
+
+  return {
+    load,
+    using,
+    find,
+    isExpired,
+    assertAlive,
+    assertUsable,
+    bytesMissing,
+    saveOffset,
+    /** The row as the table has it just now. */
+    stored: (id: string): Promise<UploadRow | undefined> => Promise.resolve(byId.get({ id })),
+    /** Takes in the row of an upload that has just begun. */
+    add: (row: UploadRow): Open =>
+      keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false }),
+  }
+}

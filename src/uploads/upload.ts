@@ -1,0 +1,80 @@
+/**
+ * An upload as its row tells it: what it begins with, and what its state means.
+ */
+import { and, eq, inArray } from 'drizzle-orm'
+import type { Caller } from '../auth.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import { newId } from '../ids.ts'
+import { isPartial } from './concatenation.ts'
+import type { Idempotency } from './idempotency.ts'
+
+export interface UploadIntent {
+  id: string
+  door: UploadRow['door']
+  caller: Caller
+  leadId: string
+  callLogId?: string | null
+  /** Base name only. */
+  filename?: string | null
+  /** The `Upload-Metadata` header, as it came. */
+  metadata?: string | null
+  /** Bytes; null while deferred. */
+  length: number | null
+  /** The `Upload-Concat` header, as it came. */
+  concat?: string | null
+  /** Of all bytes, in hex, as the client promises it. */
+  expectedSha256?: string | null
+  /** What will come at most, where only that is known: room is kept for it. */
+  expectedBytes?: number | undefined
+  /** What makes a repeat of the request give the upload that is there. */
+  idempotency?: Idempotency | undefined
+}
+
+/** An upload in one of these may still become a recording. */
+export const OPEN_STATES = ['receiving', 'finishing'] as const
+export const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
+
+export const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
+
+/** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
+export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
+
+/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
+export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
+  const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
+  const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
+  return `${row.leadId}/${callLogId}_${timestamp}_${newId().replaceAll('-', '').slice(0, 12)}.${extension}`
+}
+
+export function newRow(intent: UploadIntent, atMs: number): UploadRow {
+  const row: UploadRow = {
+    id: intent.id,
+    door: intent.door,
+    leadId: intent.leadId,
+    callLogId: intent.callLogId ?? null,
+    callerId: intent.caller.id,
+    callerRole: intent.caller.role,
+    filename: intent.filename ?? null,
+    metadata: intent.metadata ?? null,
+    length: intent.length,
+    offset: 0,
+    state: 'receiving',
+    key: null,
+    recordingId: null,
+    concat: intent.concat ?? null,
+    finalId: null,
+    expectedSha256: intent.expectedSha256 ?? null,
+    idempotencyKey: intent.idempotency?.key ?? null,
+    idempotencyFingerprint: intent.idempotency?.fingerprint ?? null,
+    createdAtMs: atMs,
+    lastByteAtMs: atMs,
+  }
+  if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, atMs)
+  return row
+}
+
+/** The upload's row, while it may still become a recording: for what only then may be changed. */
+export const whileOpen = (id: string) => and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES]))
+
+export const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
