@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { jsonOf, startService } from './support/service.ts'
+import { jsonOf, startService, type TestLead } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 const harness = await startService()
@@ -64,4 +66,90 @@ describe('an upload by POST and PATCH', () => {
     expect((await create(good, String(2 ** 31))).status).toBe(413)
     expect((await create(good)).status).toBe(201)
   })
+})
+
+describe('a finish that fails', () => {
+  /** Nothing of the lead's can be stored as long as a file lies where its folder should be. */
+  async function blocked() {
+    const lead = await harness.lead()
+    const folder = path.join(harness.dir, 'recordings', lead.leadId)
+    await mkdir(path.dirname(folder), { recursive: true })
+    await writeFile(folder, '')
+    return { lead, unblock: () => rm(folder) }
+  }
+  const recordingsOf = async (lead: TestLead) =>
+    (await jsonOf(await harness.api('GET', lead.recordings))).recordings as { id: string; sha256: string }[]
+  const named = (lead: TestLead) => ({
+    'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+  })
+  const bytes = noise(1_000)
+
+  test('is 503 for a PATCH and for HEAD, and is made good by the next one', async () => {
+    const { lead, unblock } = await blocked()
+    const url = await tus.begin(lead, bytes.length)
+    const last = await tus.patch(url, 0, bytes)
+    expect([last.status, last.headers.get('retry-after')]).toEqual([503, '2'])
+    const head = await tus.head(url)
+    expect([head.status, head.headers.get('upload-offset'), head.headers.get('retry-after')]).toEqual([503, null, '2'])
+    await unblock()
+    const after = await tus.head(url)
+    const [recording, ...others] = await recordingsOf(lead)
+    expect(others).toEqual([])
+    expect([after.status, after.headers.get('upload-offset')]).toEqual([200, '1000'])
+    expect(after.headers.get('recording-id')).toBe(recording?.id)
+    expect(recording?.sha256).toBe(sha256(bytes))
+  })
+
+  test('does not make a creation with upload fail, which would be made twice: the client finds its upload', async () => {
+    const { lead, unblock } = await blocked()
+    const made = await tus.create(lead.uploads, { 'upload-length': '1000', ...named(lead) }, bytes)
+    expect([made.status, made.headers.get('upload-offset')]).toEqual([201, '0'])
+    expect(made.headers.get('recording-id')).toBeNull()
+    const url = made.headers.get('location') as string
+    expect((await tus.patch(url, 0, bytes)).status).toBe(503)
+    await unblock()
+    const again = await tus.patch(url, 0, bytes)
+    expect([again.status, again.headers.get('upload-offset')]).toEqual([409, '1000'])
+    expect(await recordingsOf(lead)).toHaveLength(1)
+  })
+
+  test('is 503 for a final upload, which may be asked for again', async () => {
+    const { lead, unblock } = await blocked()
+    const promisedBytes = harness.service.space.reservedBytes
+    const parts = [bytes.subarray(0, 300), bytes.subarray(300)]
+    const urls: string[] = []
+    for (const part of parts) {
+      const made = await tus.create(
+        lead.uploads,
+        { 'upload-length': String(part.length), 'upload-concat': 'partial' },
+        part,
+      )
+      urls.push(made.headers.get('location') as string)
+    }
+    const final = () => tus.create(lead.uploads, { 'upload-concat': `final;${urls.join(' ')}`, ...named(lead) })
+    const failed = await final()
+    expect([failed.status, failed.headers.get('retry-after')]).toEqual([503, '2'])
+    await unblock()
+    const done = await final()
+    expect(done.status).toBe(201)
+    expect(await recordingsOf(lead)).toMatchObject([{ id: done.headers.get('recording-id'), sha256: sha256(bytes) }])
+    expect(await harness.files('uploads')).toEqual([])
+    expect(harness.service.space.reservedBytes).toBe(promisedBytes)
+  })
+})
+
+test('the parts of an upload count as open ones, and the whole needs no place of its own', async () => {
+  const small = await startService({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '4' } })
+  const client = tusClient(small.tokens.telecaller)
+  const lead = await small.lead()
+  const partial = () => client.create(lead.uploads, { 'upload-length': '10', 'upload-concat': 'partial' }, noise(10))
+  const urls: string[] = []
+  for (let i = 0; i < 4; i++) urls.push((await partial()).headers.get('location') as string)
+  expect((await partial()).status).toBe(503)
+  const final = await client.create(lead.uploads, {
+    'upload-concat': `final;${urls.join(' ')}`,
+    'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+  })
+  expect(final.status).toBe(201)
+  expect((await partial()).status).toBe(201)
 })

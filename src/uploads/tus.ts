@@ -139,7 +139,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       // What comes beyond a declared length is not the upload's: the upload is whole, and the connection ends.
       if (offset === upload.size || end === 'all' || end === 'cut') return offset
       if (end === 'overrun') throw new ServiceError('too_large', 'More bytes came than the upload may have.')
-      throw new ServiceError('upload_locked', 'Another request took this upload over; what came is kept.', {
+      throw new ServiceError('upload_locked', 'Another request took this upload over; HEAD tells how far it is.', {
         headers: { 'Retry-After': '1', Connection: 'close' },
       })
     },

@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { PassThrough, Readable } from 'node:stream'
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
+import { checksumOf } from '../src/uploads/checksum.ts'
+import { type BodyCheck, Staging, type WriteOptions } from '../src/uploads/staging.ts'
+import { noise } from './support/tus.ts'
+
+const directory = mkdtempSync(path.join(tmpdir(), 'checksum-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+afterEach(() => {
+  vi.useRealTimers()
+})
+const configstore = { get: async () => undefined, set: async () => {}, delete: async () => {} }
+const staging = new Staging({ directory, configstore })
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+const from = (bytes: Uint8Array) => Readable.from([bytes], { objectMode: false })
+const sized = (id: string) => statSync(path.join(directory, id)).size
+
+const check = (holds: boolean): BodyCheck => ({ update: () => {}, holds: () => holds })
+
+describe('bytes under a check', () => {
+  test('that does not hold leave the file and its running hash as they were', async () => {
+    const [first, wrong, last] = [noise(1_000), noise(600_000), noise(2_000)]
+    await staging.append(from(first), 'a', 0)
+    expect(await staging.append(from(wrong), 'a', 1_000, { check: check(false) })).toMatchObject({
+      offset: 1_000,
+      end: 'mismatch',
+    })
+    expect(sized('a')).toBe(1_000)
+    // The hash goes on from memory: were it read, the bytes changed on the disk would show.
+    expect(staging.passed('a')).toBe(1_000)
+    await staging.append(from(last), 'a', 1_000, { check: check(true) })
+    expect(await staging.sha256('a', 3_000)).toBe(sha256(Buffer.concat([first, last])))
+  })
+
+  test('are dropped when the line dies, or more comes than may', async () => {
+    const dying = new PassThrough()
+    dying.write(noise(500))
+    const cut = staging.append(dying, 'b', 0, { check: check(true) })
+    setImmediate(() => dying.destroy())
+    expect(await cut).toMatchObject({ offset: 0, end: 'cut' })
+    const overrun = await staging.append(from(noise(500)), 'b', 0, { maxBytes: 400, check: check(true) })
+    expect(overrun).toMatchObject({ offset: 0, end: 'overrun' })
+    expect(sized('b')).toBe(0)
+  })
+
+  test.for([
+    ['are told of as they come without one', undefined, 1],
+    ['are never told of before it holds', check(true), 0],
+  ] as const)('%s', async ([, each, times]) => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
+    const onCheckpoint = vi.fn<NonNullable<WriteOptions['onCheckpoint']>>(async () => {})
+    const source = new PassThrough()
+    const appended = staging.append(source, `c${times}`, 0, { onCheckpoint, check: each })
+    source.write(noise(100))
+    await vi.waitFor(() => {
+      vi.advanceTimersByTime(300)
+      expect(sized(`c${times}`)).toBe(100)
+    })
+    vi.advanceTimersByTime(6_000)
+    await vi.waitFor(() => {
+      vi.advanceTimersByTime(300)
+      expect(onCheckpoint.mock.calls.length).toBeGreaterThanOrEqual(times)
+    })
+    source.end()
+    expect(await appended).toMatchObject({ offset: 100, end: 'all' })
+    expect(onCheckpoint.mock.calls).toEqual(times === 1 ? [[100]] : [])
+  })
+})
+
+test('a trailer counts only where it is announced', () => {
+  const trailers = { 'upload-checksum': `sha1 ${createHash('sha1').update('x').digest('base64')}` }
+  expect(checksumOf({ headers: {}, trailers })).toBeUndefined()
+  const announced = checksumOf({ headers: { trailer: 'Expires, upload-checksum' }, trailers })
+  announced?.update(Buffer.from('x'))
+  expect(announced?.holds()).toBe(true)
+})
