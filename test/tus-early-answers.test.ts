@@ -40,25 +40,32 @@ describe('an answer that comes before the body has', () => {
     },
   )
 
-  test('is read before a body that is too long to be waited for, and the connection ends', async () => {
-    const url = await tus.begin(await harness.lead(), 100)
-    const connection = await connect()
-    connection.head('PATCH', url, patching(0, 900 * MIB))
-    connection.send(noise(MIB))
-    const answer = await connection.answer()
-    expect(answer.status).toBe(413)
-    expect(answer.headers.get('connection')).toBe('close')
-    const piece = noise(MIB)
-    let open = true
-    void connection.closed.then(() => {
-      open = false
-    })
-    for (let sent = 0; open && sent < 900; sent++) {
-      connection.send(piece)
-      await new Promise(setImmediate)
-    }
-    await connection.closed
-  })
+  const chunked = { 'Upload-Offset': '1', 'Content-Type': OFFSET_TYPE, 'Transfer-Encoding': 'chunked' }
+  test.for([
+    ['of 900 MiB', patching(0, 900 * MIB), 413, 'close'],
+    ['without end', chunked, 409, 'keep-alive'],
+  ] as const)(
+    'is read before a body %s, which is not waited for: the connection ends',
+    async ([, headers, status, then]) => {
+      const url = await tus.begin(await harness.lead(), 100)
+      const connection = await connect()
+      connection.head('PATCH', url, headers)
+      const piece = noise(MIB)
+      const sendPiece = () => (status === 409 ? connection.chunk(piece) : connection.send(piece))
+      sendPiece()
+      const answer = await connection.answer()
+      expect([answer.status, answer.headers.get('connection')]).toEqual([status, then])
+      let open = true
+      void connection.closed.then(() => {
+        open = false
+      })
+      for (let sent = 0; open && sent < 900; sent++) {
+        sendPiece()
+        await new Promise(setImmediate)
+      }
+      await connection.closed
+    },
+  )
 
   test('is a 423 for a connection whose upload was taken over; what it sent is kept', async () => {
     const url = await tus.begin(await harness.lead(), 1_000)
