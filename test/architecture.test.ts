@@ -43,7 +43,12 @@ const RULES: Rule[] = [
     why: 'the database knows nothing of what is built on it',
   },
   {
-    files: ['uploads/{ingest,register,finishing,upload}.ts', 'uploads/sweep.ts', 'uploads/staging.ts', 'recordings/library.ts'],
+    files: [
+      'uploads/{ingest,register,finishing,upload}.ts',
+      'uploads/sweep.ts',
+      'uploads/staging.ts',
+      'recordings/library.ts',
+    ],
     never: [...DOORS, 'app.ts', 'request.ts', 'node:http', 'express'],
     why: 'the core knows no HTTP',
   },

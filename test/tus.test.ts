@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
+import { fixtureBytes } from './support/fixtures.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
@@ -98,6 +100,26 @@ describe('a finish that fails', () => {
     expect([after.status, after.headers.get('upload-offset')]).toEqual([200, '1000'])
     expect(after.headers.get('recording-id')).toBe(recording?.id)
     expect(recording?.sha256).toBe(sha256(bytes))
+  })
+
+  test('after the bytes have moved goes on from there', async () => {
+    const lead = await harness.lead()
+    const audio = fixtureBytes('tone.m4a') // whose index is at its end
+    const url = await tus.begin(lead, audio.length, 'tone.m4a')
+    const database = new BetterSqlite3(path.join(harness.dir, 'recordings.db'))
+    database.exec(`CREATE TRIGGER refuse BEFORE INSERT ON recordings BEGIN SELECT RAISE(ABORT, 'no'); END`)
+    expect((await tus.patch(url, 0, audio)).status).toBe(503)
+    expect(await harness.files('uploads')).not.toContain(path.basename(url))
+    expect((await tus.head(url)).status).toBe(503)
+    database.exec('DROP TRIGGER refuse')
+    database.close()
+    expect((await tus.head(url)).headers.get('upload-offset')).toBe(String(audio.length))
+    const [recording] = await recordingsOf(lead)
+    expect(recording).toMatchObject({
+      sha256: sha256(audio),
+      duration_seconds: expect.closeTo(2.4, 1),
+      media_check: 'ok',
+    })
   })
 
   test('does not make a creation with upload fail, which would be made twice: the client finds its upload', async () => {

@@ -127,6 +127,8 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     const { sha256, media } = await examine(row, key, size, filename)
     step('examined')
     if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
+    // Whoever has to go on from here finds the bytes in the library, and nothing of them in memory.
+    staging.forget(row.id)
     await library.put(staging.pathOf(row.id), key)
     step('moved')
     const recording: Recording = {
@@ -146,7 +148,6 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     }
     const recordingId = await record(open, recording)
     step('recorded')
-    staging.forget(row.id)
     return recordingId
   }
 
