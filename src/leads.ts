@@ -12,7 +12,7 @@ import type { Database } from './db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from './db/schema.ts'
 import { ServiceError } from './errors.ts'
 import { ID_PATTERN, isId } from './ids.ts'
-import { checked } from './request.ts'
+import { bodyOf, checked } from './request.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
@@ -56,9 +56,10 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
     const caller = callerOf(res)
     if (caller.role !== 'service') throw new ServiceError('forbidden', 'Only the CRM itself may write leads.')
     const id = checked(idSchema, req.params.leadId, 'lead_id')
-    const { telecaller_id, name } = checked(leadBody, req.body)
+    const { telecaller_id, name } = checked(leadBody, bodyOf(req))
     const now = clock.now()
-    const values = { telecallerId: telecaller_id, name: name ?? null, updatedAtMs: now }
+    // What is left out stays as it is; null clears it.
+    const values = { telecallerId: telecaller_id, name, updatedAtMs: now }
     const known = await db.orm.select({ id: leads.id }).from(leads).where(eq(leads.id, id)).get()
     await db.write(
       db.orm
@@ -73,16 +74,16 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
   router.put('/leads/:leadId/call-logs/:callLogId', body, async (req, res) => {
     const id = checked(idSchema, req.params.callLogId, 'call_log_id')
     const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'write')
-    const { started_at, duration_seconds, direction } = checked(callLogBody, req.body)
+    const { started_at, duration_seconds, direction } = checked(callLogBody, bodyOf(req))
     const known = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
     if (known && known.leadId !== lead.id) {
       throw new ServiceError('conflict', 'This call log belongs to another lead.')
     }
     const now = clock.now()
     const values = {
-      startedAtMs: started_at ? Date.parse(started_at) : null,
-      durationSeconds: duration_seconds ?? null,
-      direction: direction ?? null,
+      startedAtMs: started_at == null ? started_at : Date.parse(started_at),
+      durationSeconds: duration_seconds,
+      direction,
       updatedAtMs: now,
     }
     await db.write(

@@ -25,6 +25,8 @@ export function toldOf(error: unknown): ServiceError {
     })
   if (error instanceof URIError)
     return new ServiceError('invalid_request', 'The address is not well formed.', { cause: error })
+  if (error.type === 'entity.parse.failed')
+    return new ServiceError('invalid_request', 'The body is not valid JSON.', { cause: error })
   return new ServiceError('invalid_request', 'The request could not be read.', { cause: error })
 }
 

@@ -36,3 +36,7 @@ export function addressOf(req: Request, publicUrl: URL | undefined, path: string
   if (publicUrl) return publicUrl.href.replace(/\/$/, '') + path
   return req.host ? `${req.protocol}://${req.host}${path}` : path
 }
+
+/** The body that was parsed; an empty object for a request without one, whatever type it says. */
+export const bodyOf = ({ headers, body }: Pick<Request, 'headers' | 'body'>): unknown =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0 ? body : {}

@@ -20,7 +20,7 @@ import type { Library } from '../recordings/library.ts'
 import type { OpenFile } from '../recordings/open-files.ts'
 import { recordingPath } from '../recordings/recordings.ts'
 import { reprDigest } from '../repr-digest.ts'
-import { addressOf, checked } from '../request.ts'
+import { addressOf, bodyOf, checked } from '../request.ts'
 import { type Segment, sendSegments, TruncatedFile } from './body.ts'
 import { contentDisposition } from './disposition.ts'
 import type { PlaybackLinks } from './links.ts'
@@ -201,7 +201,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
   router.post<Params>(`${PATH}/playback-links`, auth.required, json({ limit: '16kb' }), async (req, res) => {
     const caller = callerOf(res)
     const recording = await recordingFor(caller, req.params)
-    const { expires_in_seconds } = checked(playbackLinkBody, hasBody(req) ? req.body : {})
+    const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
     const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
     const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
     const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
@@ -253,6 +253,3 @@ function isForNginx(headers: Request['headers']): boolean {
   )
   return !isConditional && (headers.range === undefined || RANGE_FOR_NGINX.test(headers.range))
 }
-
-const hasBody = ({ headers }: Pick<Request, 'headers'>): boolean =>
-  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0

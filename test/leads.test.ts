@@ -1,0 +1,80 @@
+import { describe, expect, test } from 'vitest'
+import { jsonOf, startService } from './support/service.ts'
+
+const harness = await startService()
+const { crm } = harness.tokens
+const put = (path: string, body: unknown, token = crm) => harness.api('PUT', `/api${path}`, { token, body })
+
+describe('a lead', () => {
+  test('is created, then updated; what is left out stays, null clears', async () => {
+    const created = await put('/leads/asha', { telecaller_id: 'ravi', name: 'Asha' })
+    expect(created.status).toBe(201)
+    expect(await jsonOf(created)).toMatchObject({ id: 'asha', telecaller_id: 'ravi', name: 'Asha' })
+    const moved = await put('/leads/asha', { telecaller_id: 'meera' })
+    expect(moved.status).toBe(200)
+    expect(await jsonOf(moved)).toMatchObject({ telecaller_id: 'meera', name: 'Asha' })
+    expect(await jsonOf(await put('/leads/asha', { telecaller_id: 'meera', name: null }))).toMatchObject({ name: null })
+  })
+
+  test('is written by the CRM alone', async () => {
+    expect((await put('/leads/x', { telecaller_id: 'ravi' }, harness.tokens.telecaller)).status).toBe(403)
+    expect((await put('/leads/x', { telecaller_id: 'ravi' }, harness.tokens.supervisor)).status).toBe(403)
+  })
+
+  test.for([
+    ['no telecaller', '/leads/x', '{}', 400, 'missing_parameter'],
+    ['an id of other characters', '/leads/x.y', '{"telecaller_id":"ravi"}', 400, 'invalid_parameter'],
+    ['a telecaller of other characters', '/leads/x', '{"telecaller_id":"r/v"}', 400, 'invalid_parameter'],
+    ['what is no JSON', '/leads/x', '{', 400, 'invalid_request'],
+    ['what is no object', '/leads/x', '[]', 400, 'invalid_parameter'],
+  ] as const)('with %s is refused', async ([, path, body, status, code]) => {
+    const res = await put(path, body)
+    expect(res.status).toBe(status)
+    expect(res.headers.get('content-type')).toMatch(/^application\/problem\+json/)
+    const problem = await jsonOf(res)
+    expect(problem).toMatchObject({ status, code })
+    expect(problem.error).toBe(problem.detail)
+  })
+
+  test('in another type than JSON is 415; without a body, what is missing is named', async () => {
+    const headers = { 'content-type': 'text/plain' }
+    expect((await harness.api('PUT', '/api/leads/x', { token: crm, headers, body: 'x' })).status).toBe(415)
+    const empty = await harness.api('PUT', '/api/leads/x', { token: crm })
+    expect(empty.status).toBe(400)
+    expect((await jsonOf(empty)).detail).toContain('telecaller_id')
+  })
+})
+
+describe('a call log', () => {
+  test('is created, then updated, for a lead that there is', async () => {
+    await put('/leads/bala', { telecaller_id: 'ravi' })
+    const started = '2026-11-22T08:00:00.000Z'
+    const created = await put('/leads/bala/call-logs/monday', { started_at: started, duration_seconds: 61.5 })
+    expect(created.status).toBe(201)
+    const updated = await put('/leads/bala/call-logs/monday', { direction: 'outbound' })
+    expect(updated.status).toBe(200)
+    expect(await jsonOf(updated)).toMatchObject({
+      id: 'monday',
+      lead_id: 'bala',
+      started_at: started,
+      duration_seconds: 61.5,
+      direction: 'outbound',
+    })
+    expect((await put('/leads/nobody/call-logs/monday', {})).status).toBe(404)
+  })
+
+  test('never moves to another lead', async () => {
+    await put('/leads/one', { telecaller_id: 'ravi' })
+    await put('/leads/two', { telecaller_id: 'ravi' })
+    expect((await put('/leads/one/call-logs/only', {})).status).toBe(201)
+    expect((await put('/leads/two/call-logs/only', {})).status).toBe(409)
+  })
+
+  test.for([{ started_at: 'yesterday' }, { duration_seconds: -1 }, { direction: 'sideways' }])(
+    'with %j is refused',
+    async (body) => {
+      await put('/leads/carol', { telecaller_id: 'ravi' })
+      expect((await put('/leads/carol/call-logs/c', body)).status).toBe(400)
+    },
+  )
+})
