@@ -37,7 +37,7 @@ function withoutLineBreaks(buffer: Buffer, start: number, end: number): number {
   return start + to
 }
 
-const has = (text: Buffer, character: string) => text.indexOf(character, 0, 'latin1') >= 0
+const has = (text: Buffer, character: string) => text.indexOf(character.charCodeAt(0)) >= 0
 
 /** Bits of the last character that no byte takes; every encoder leaves them 0, a cut text seldom does. */
 function assertNothingCut(last: number, characters: number): void {

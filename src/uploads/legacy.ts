@@ -291,7 +291,9 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
       })
     }
     const gone = new AbortController()
-    res.once('close', () => gone.abort())
+    res.once('close', () => {
+      if (!res.writableFinished) gone.abort()
+    })
     const context: Context = { req, res, caller, lead, signal: gone.signal }
     if (type === 'multipart/form-data') return fromMultipart(context, boundaryOf(parameters))
     if (type === 'application/x-www-form-urlencoded') return withBody(context, fromUrlencoded)

@@ -29,6 +29,7 @@ import { sha256Of } from '../digest.ts'
 import { syncDirectory } from '../durability.ts'
 import { ServiceError } from '../errors.ts'
 import { isId } from '../ids.ts'
+import { GrowingFiles } from './growing-files.ts'
 
 const openFd = promisify(fsOpen)
 const datasync = promisify(fsDatasync)
@@ -97,6 +98,7 @@ interface Warm {
 
 export class Staging extends FileStore {
   readonly #warm = new Map<string, Warm>()
+  readonly #growing = new GrowingFiles()
   readonly #writers = new Set<Writer>()
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
@@ -174,30 +176,27 @@ export class Staging extends FileStore {
   /**
    * Writes bytes that are in memory at `offset`; resolves when they are on disk. They are the caller's again then.
    *
-   * @throws errors of opening, writing and syncing; what has landed lies beyond the offset and is cut off by the next write
+   * @throws errors of opening and writing; what has landed lies beyond the offset and is cut off by the next write
    */
   async place(bytes: Buffer, id: string, offset: number): Promise<void> {
-    const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
-    const fd = await openFd(this.pathOf(id), constants.O_RDWR | fresh, 0o600)
-    let warm = this.#warm.get(id)
     try {
-      if (!warm || warm.hashedTo !== offset) {
-        if (!fresh) await cutBack(fd, offset)
-        warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
-      }
-      this.#keepWarm(id, warm)
-      const written = writeFd(fd, bytes, offset)
-      if (offset === 0) warm.head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
-      warm.hash?.update(bytes)
-      warm.hashedTo += bytes.length
-      await written
-      await datasync(fd)
+      await this.#growing.use(this.pathOf(id), offset === 0, async (fd) => {
+        let warm = this.#warm.get(id)
+        if (!warm || warm.hashedTo !== offset) {
+          await cutBack(fd, offset)
+          warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+        }
+        this.#keepWarm(id, warm)
+        const written = writeFd(fd, bytes, offset)
+        if (offset === 0) warm.head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
+        warm.hash?.update(bytes)
+        warm.hashedTo += bytes.length
+        await written
+      })
       if (offset === 0) await syncDirectory(this.directory)
     } catch (error) {
-      this.#warm.delete(id)
+      this.forget(id)
       throw error
-    } finally {
-      closeSync(fd)
     }
   }
 
@@ -339,6 +338,7 @@ export class Staging extends FileStore {
   /** Drops what memory holds of an upload. */
   forget(id: string): void {
     this.#warm.delete(id)
+    this.#growing.forget(this.pathOf(id))
   }
 
   /** Where an upload's bytes lie. @throws when the id could leave the directory */
