@@ -77,7 +77,9 @@ export async function createService(
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
   const db = await openDatabase(config.databaseFile)
-  const library = await openLibrary(config.recordingsDir)
+  const library = await openLibrary(config.recordingsDir, (name) => {
+    if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
+  })
   const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
   const auth = await createAuth(config.auth, db, clock)
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)

@@ -38,7 +38,8 @@ export interface Library {
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
-export async function openLibrary(directory: string): Promise<Library> {
+/** @param onStep told of the points at which a test may have the process killed */
+export async function openLibrary(directory: string, onStep: (name: string) => void = () => {}): Promise<Library> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   /** Folders seen to exist, so that the second recording of a lead makes none. */
   const folders = new Set<string>()
@@ -82,12 +83,14 @@ export async function openLibrary(directory: string): Promise<Library> {
       } finally {
         await handle.close()
       }
+      onStep('copied')
       await rename(incoming, file)
     } catch (error) {
       await rm(incoming, { force: true })
       throw error
     }
     await syncDirectory(path.dirname(file))
+    onStep('copy-renamed')
     await rm(source, { force: true })
   }
 
@@ -98,6 +101,7 @@ export async function openLibrary(directory: string): Promise<Library> {
       if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
       return copyIn(source, file)
     }
+    onStep('renamed')
     await syncDirectory(path.dirname(file))
   }
 
