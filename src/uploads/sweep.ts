@@ -10,11 +10,11 @@
 import { opendir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, isNotNull, isNull, lt, lte, not, notInArray, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, lt, lte, not, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, type UploadRow, uploads } from '../db/schema.ts'
+import { recordings, UPLOAD_STATES, type UploadRow, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../recordings/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
@@ -35,6 +35,7 @@ const RETRY_AFTER_MS = 2_000
 const RETRY_AFTER_AT_MOST_MS = 120_000
 
 const OPEN_STATES: UploadRow['state'][] = ['receiving', 'finishing']
+const CLOSED_STATES = UPLOAD_STATES.filter((state) => !OPEN_STATES.includes(state))
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 interface Unknown {
@@ -218,24 +219,20 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
 
 /** Files that uploads moved to their key, and that are no recording: cancelled in between, or deleted since. */
 async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step> {
-  const closed = pages(async (after) =>
+  // Row by row, and what is looked for picked here: there are few such among many, and a query that looks for them stands
+  // in the way of all requests until it has read them all.
+  const all = pages(async (after) =>
     db.orm
-      .select({ id: uploads.id, key: sql<string>`${uploads.key}` })
+      .select({ id: uploads.id, state: uploads.state, key: uploads.key, recordingId: recordings.id })
       .from(uploads)
       .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(
-        and(
-          notInArray(uploads.state, OPEN_STATES),
-          isNotNull(uploads.key),
-          isNull(recordings.id),
-          gt(uploads.id, after),
-        ),
-      )
+      .where(gt(uploads.id, after))
       .orderBy(asc(uploads.id))
       .limit(STEP)
       .all(),
   )
-  for await (const { key } of closed) {
+  for await (const { state, key, recordingId } of all) {
+    if (OPEN_STATES.includes(state) || key === null || recordingId !== null) continue
     const bytes = await library.sizeOf(key)
     if (bytes !== undefined) yield { act: 'remove', from: 'recordings', file: key, bytes, why: 'it is no recording' }
   }
@@ -248,7 +245,14 @@ async function* closedUploads({ db, library, clock, limits }: PlanParts): AsyncG
       .select({ id: uploads.id, key: uploads.key, recordingId: recordings.id })
       .from(uploads)
       .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(and(not(isNeeded(db)), lte(uploads.lastByteAtMs, beforeMs), gt(uploads.id, after)))
+      .where(
+        and(
+          inArray(uploads.state, CLOSED_STATES), // for the index by state and age
+          not(isNeeded(db)),
+          lte(uploads.lastByteAtMs, beforeMs),
+          gt(uploads.id, after),
+        ),
+      )
       .orderBy(asc(uploads.id))
       .limit(STEP)
       .all(),
