@@ -1,5 +1,5 @@
 /**
- * How fast this server is beside others: `npm run bench`. README.md says how to read it.
+ * How fast this server is beside others, and how its cost grows: `npm run bench`. README.md says how to read it.
  */
 import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { cpus, freemem, release } from 'node:os'
@@ -7,12 +7,14 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { MIB, wav } from './bodies.ts'
 import { figure, median, table, withSpread } from './figures.ts'
-import { measure, type Result } from './measure.ts'
+import { withConnections, withRecordings } from './growth.ts'
+import { measure, type Options, type Result } from './measure.ts'
 import { ours } from './ours.ts'
 import { pin } from './processes.ts'
 import { allWork, MEDIA_BYTES, type Target, type Work } from './work.ts'
 
-const { values: options } = parseArgs({
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     quick: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true },
@@ -22,8 +24,12 @@ const { values: options } = parseArgs({
     json: { type: 'string' },
   },
 })
+const [command = 'peers'] = positionals
+if (command !== 'peers' && command !== 'growth') throw new Error(`there is no ${command}; there is growth`)
 const DEFAULT_RUNS = 5
 const say = (line = '') => process.stdout.write(`${line}\n`)
+
+type Media = Options['media']
 
 const made: string[] = []
 /** Goes when the bench ends, however it ends. */
@@ -83,16 +89,12 @@ function wanted({ ratio, isLimit = false }: Target, reached: number): string {
   return `${isLimit ? '≤' : '≥'} ${ratio}×${options.quick ? '' : holds ? ' ✓' : ' ✗'}`
 }
 
-async function besidePeers(): Promise<Record<string, Result[]>> {
-  const all = allWork(options.quick)
+async function besidePeers(media: Media): Promise<Record<string, Result[]>> {
+  const { quick } = options
+  const all = allWork(quick)
   const unknown = options.only?.find((name) => !all.some((work) => work.name === name))
   if (unknown) throw new Error(`there is no ${unknown}; there are ${all.map(({ name }) => name).join(', ')}`)
   const chosen = all.filter(({ name }) => options.only?.includes(name) ?? true)
-
-  const mediaDir = makeDirectory(options.data)
-  const media = { mediaDir, mediaName: 'call.wav', media: wav(MEDIA_BYTES) }
-  writeFileSync(path.join(mediaDir, media.mediaName), media.media)
-  if (!options.quick) touchMemory(mediaDir)
 
   const results: Record<string, Result[]> = {}
   const rows: string[][] = []
@@ -104,18 +106,22 @@ async function besidePeers(): Promise<Record<string, Result[]>> {
       if (missing) say(`  without ${peer.name}: ${missing}`)
       return missing === undefined
     })
-    const result = await measure(work, [ours, ...here], {
-      dir: makeDirectory(parent),
-      media,
-      runs: options.quick ? 1 : Number(options.runs ?? work.runs ?? DEFAULT_RUNS),
-      quick: options.quick,
-    })
+    const runs = quick ? 1 : Number(options.runs ?? work.runs ?? DEFAULT_RUNS)
+    const result = await measure(work, [ours, ...here], { dir: makeDirectory(parent), media, runs, quick })
     results[work.name] = result
     rows.push(...rowsOf(work, result))
   }
   say()
   say(table([HEAD, ...rows]))
   return results
+}
+
+async function growing(media: Media): Promise<Record<string, unknown>> {
+  const { quick } = options
+  const runs = quick ? 1 : Number(options.runs ?? 3)
+  const connections = await withConnections({ dir: makeDirectory(options.data), media, runs, quick }, say)
+  say()
+  return { connections, recordings: await withRecordings(makeDirectory(options.data), quick, say) }
 }
 
 function sayMachine(): void {
@@ -127,10 +133,21 @@ function sayMachine(): void {
   say()
 }
 
-const started = performance.now()
+function makeMedia(): Media {
+  const mediaDir = makeDirectory(options.data)
+  const media = { mediaDir, mediaName: 'call.wav', media: wav(MEDIA_BYTES) }
+  writeFileSync(path.join(mediaDir, media.mediaName), media.media)
+  if (!options.quick) touchMemory(mediaDir)
+  return media
+}
+
+const startedMs = performance.now()
 sayMachine()
+const media = makeMedia()
 const results: Record<string, unknown> = {}
-results.peers = await besidePeers()
+if (command === 'peers') results.peers = await besidePeers(media)
+if (options.quick) say()
+if (command === 'growth' || options.quick) results.growth = await growing(media)
 if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
 say()
-say(`${Math.round((performance.now() - started) / 1000)} s in all`)
+say(`${Math.round((performance.now() - startedMs) / 1000)} s in all`)

@@ -47,7 +47,7 @@ export async function measure(
   try {
     for (const [i, contestant] of contestants.entries()) {
       const site = { dir: path.join(dir, String(i)), ...media }
-      mkdirSync(site.dir)
+      mkdirSync(site.dir, { recursive: true })
       const started = await contestant.start(site)
       entries.push({ contestant, started, operation: await operationOf(work, contestant, started), runs: [] })
     }

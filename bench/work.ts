@@ -34,7 +34,7 @@ export interface Target {
   hopedFor: string
 }
 
-const perSecond = ({ operations, wallSeconds }: Run) => operations / wallSeconds
+export const perSecond = ({ operations, wallSeconds }: Run) => operations / wallSeconds
 const megabytesPerSecond = (bytes: number) => (run: Run) => (perSecond(run) * bytes) / 1e6
 
 export const MEDIA_BYTES = 50 * MIB
