@@ -12,7 +12,7 @@ import { requestLog } from './request-log.ts'
 import type { Service } from './service.ts'
 import { legacyRoutes } from './uploads/legacy.ts'
 import { letBodyCome } from './uploads/linger.ts'
-import { tusRoutes } from './uploads/tus.ts'
+import { tusErrors, tusRoutes } from './uploads/tus.ts'
 
 /** What a page on another origin may read of an answer; browsers hide all else. */
 const EXPOSED_HEADERS = [
@@ -72,6 +72,7 @@ export function createApp(service: Service): Express {
   )
   app.use(healthRoutes({ db, library, isDraining: () => ingest.isDraining() }))
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
+  app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })

@@ -362,20 +362,20 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     return change(method, req, res)
   })
 
-  const inText: ErrorRequestHandler = async (error, req, res, _next) => {
-    const told = toldOf(error)
-    res.locals.error = told
-    if (res.headersSent) return res.destroy()
-    const text = asText(told)
-    res
-      .status(told.status)
-      .set(told.headers)
-      .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
-    await endAnswer(req, res, text)
-  }
-  router.use(inText)
-
   return router
+}
+
+/** What the door refuses, in text; mounted behind it, for addresses too that no route could read. */
+export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => {
+  const told = toldOf(error)
+  res.locals.error = told
+  if (res.headersSent) return res.destroy()
+  const text = asText(told)
+  res
+    .status(told.status)
+    .set({ 'Tus-Resumable': TUS_VERSION, ...told.headers })
+    .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
+  await endAnswer(req, res, text)
 }
 
 const keyOf = ({ headers }: Request) =>
