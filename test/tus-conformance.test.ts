@@ -949,6 +949,25 @@ describe('Concatenation', () => {
     expect((await final(urls.slice(0, 1))).status).toBe(410)
     expect((await final(urls.toReversed())).status).toBe(410)
   })
+  test('a part that is being written is taken over, and not complete', async () => {
+    const made = await tus.create(lead.uploads, { 'upload-length': '1000', 'upload-concat': 'partial' })
+    const url = made.headers.get('location') as string
+    const connection = await connect()
+    connection.head('PATCH', url, { 'Upload-Offset': '0', 'Content-Type': OFFSET_TYPE, 'Content-Length': '1000' })
+    connection.send(noise(400))
+    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(400)
+    expect((await final([await partial(noise(5)), url])).status).toBe(400)
+    expect((await connection.answer()).status).toBe(423)
+    connection.destroy()
+    expect(await offsetOf(url)).toBe(400)
+  })
+  test('of two wholes of the same parts in different orders, at once, one is made', async () => {
+    for (let round = 0; round < 5; round++) {
+      const urls = [await partial(noise(50)), await partial(noise(50)), await partial(noise(50))]
+      const answers = await Promise.all([final(urls), final(urls.toReversed())])
+      expect(answers.map((res) => res.status).sort()).toEqual([201, 410])
+    }
+  })
   test('an empty whole is refused, one over the limit as well; the parts stay', async () => {
     expect((await final([await partial(noise(0))])).status).toBe(400)
     const small = await startService({ env: { RECORDINGS_MAX_UPLOAD_SIZE: '1000' } })

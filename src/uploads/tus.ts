@@ -291,9 +291,10 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     contexts.set(req, context)
     const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
-    // Under a key it is found again.
-    const isLost = context.cut && req.headers['idempotency-key'] === undefined
-    if (context.creation && (context.error || isLost)) await abandon(context)
+    // Under a key it is found again, and goes on where it stands.
+    const isRefused = context.error !== undefined && context.error.status < 500
+    const isLost = (context.error || context.cut) && req.headers['idempotency-key'] === undefined
+    if (context.creation && (isRefused || isLost)) await abandon(context)
     if (context.error || !response.ok) {
       res.locals.error = context.error
       return send(req, res, response, context.error?.headers ?? {})
