@@ -19,7 +19,7 @@ import { passing } from '../errors.ts'
 import * as schema from './schema.ts'
 
 /** How long SQLite itself may wait for a lock: the event loop stands still meanwhile. */
-const BUSY_TIMEOUT_MS = 20
+const BUSY_TIMEOUT_MS = 5
 /** How long a write is tried again before its caller is told that the database is busy. */
 const WRITE_DEADLINE_MS = 4_000
 const RETRY_EVERY_MS = 40

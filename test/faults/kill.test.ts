@@ -59,7 +59,7 @@ describe(`clients that upload through ${KILLS} kill -9 at random moments`, () =>
     const workers = [work('tus', 0), work('tus', 1), work('legacy', 2), work('legacy', 3), work('simple', 0)]
     const kills = (async () => {
       for (let i = 0; i < KILLS; i++) {
-        await sleep(Math.random() * 500)
+        await sleep(Math.random() * 400)
         await server.kill('SIGKILL')
         await server.restart()
       }
