@@ -8,7 +8,7 @@ import { json, Router } from 'express'
 import { z } from 'zod'
 import { type Auth, callerOf } from './auth.ts'
 import type { Clock } from './clock.ts'
-import type { Database } from './db/database.ts'
+import { type Database, preparedOnce } from './db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from './db/schema.ts'
 import { ServiceError } from './errors.ts'
 import { ID_PATTERN, isId } from './ids.ts'
@@ -99,22 +99,17 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
   return router
 }
 
-const prepareCallLogById = (db: Database) =>
-  db.orm
+const callLogById = preparedOnce((orm) =>
+  orm
     .select()
     .from(callLogs)
     .where(eq(callLogs.id, sql.placeholder('id')))
-    .prepare()
-const callLogById = new WeakMap<Database, ReturnType<typeof prepareCallLogById>>()
+    .prepare(),
+)
 
 /** The call log, if it is a call with this lead. @throws ServiceError `call_log_not_found` otherwise */
 export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
-  let prepared = callLogById.get(db)
-  if (!prepared) {
-    prepared = prepareCallLogById(db)
-    callLogById.set(db, prepared)
-  }
-  const callLog = isId(callLogId) ? await prepared.get({ id: callLogId }) : undefined
+  const callLog = isId(callLogId) ? await callLogById(db).get({ id: callLogId }) : undefined
   if (!callLog || callLog.leadId !== leadId) {
     throw new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
   }

@@ -70,6 +70,16 @@ export const holds = <R>(query: () => unknown, passes: (row: R) => boolean, erro
   },
 })
 
+/** A query that is prepared at its first use with a database, and not again. */
+export function preparedOnce<P>(prepare: (orm: Database['orm']) => P): (db: Pick<Database, 'orm'>) => P {
+  const known = new WeakMap<Database['orm'], { query: P }>()
+  return ({ orm }) => {
+    const made = known.get(orm) ?? { query: prepare(orm) }
+    known.set(orm, made)
+    return made.query
+  }
+}
+
 interface Job {
   statements: Statement[]
   deadlineMs: number

@@ -6,7 +6,7 @@ import { type Request, Router } from 'express'
 import { z } from 'zod'
 import { type Auth, callerOf } from '../auth.ts'
 import type { Config } from '../config.ts'
-import type { Database } from '../db/database.ts'
+import { type Database, preparedOnce } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -53,11 +53,17 @@ export const listQuery = z.object({
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
 })
 
+const recordingById = preparedOnce((orm) =>
+  orm
+    .select()
+    .from(recordings)
+    .where(eq(recordings.id, sql.placeholder('id')))
+    .prepare(),
+)
+
 /** The recording, if it is one of this lead's. @throws ServiceError `recording_not_found` otherwise */
 export async function recordingOf(db: Database, leadId: string, recordingId: string): Promise<Recording> {
-  const recording = isId(recordingId)
-    ? await db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get()
-    : undefined
+  const recording = isId(recordingId) ? await recordingById(db).get({ id: recordingId }) : undefined
   if (!recording || recording.leadId !== leadId) {
     throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
   }

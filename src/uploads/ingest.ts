@@ -99,6 +99,15 @@ export function createIngest(parts: Parts) {
       lastByteAtMs: sql.placeholder('lastByteAtMs'),
     })
     .prepare()
+  const sealDeferred = db.orm
+    .update(uploads)
+    .set({
+      length: sql`${sql.placeholder('length')}`,
+      callLogId: sql`${sql.placeholder('callLogId')}`,
+      key: sql`${sql.placeholder('key')}`,
+    })
+    .where(and(eq(uploads.id, sql.placeholder('id')), eq(uploads.state, 'receiving'), isNull(uploads.length)))
+    .prepare()
   const countOpen = db.orm
     .select({ count: sql<number>`count(*)` })
     .from(uploads)
@@ -366,16 +375,7 @@ export function createIngest(parts: Parts) {
     if (length !== row.offset) throw new Error(`${row.offset} bytes of an upload cannot be sealed as ${length}`)
     await space.reserve({ id: row.id, length, offset: length })
     const key = row.key ?? keyFor(row, callLogId, clock.now())
-    await db.write(
-      must(
-        db.orm
-          .update(uploads)
-          .set({ length, callLogId, key })
-          .where(and(eq(uploads.id, row.id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
-        closed,
-      ),
-      ...also,
-    )
+    await db.write(must(bind(sealDeferred, { id: row.id, length, callLogId, key }), closed), ...also)
     Object.assign(row, { length, callLogId, key })
   }
 
