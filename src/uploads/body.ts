@@ -13,10 +13,10 @@ import { newId } from '../ids.ts'
 import type { Space } from './space.ts'
 import { giveBack } from './staging.ts'
 
-/** All bodies in memory together. */
-const MEMORY_BYTES = 48 * 1024 * 1024
-/** Buffers kept for the next body. */
-const IDLE_BYTES = 24 * 1024 * 1024
+/** Bodies that fill memory as they come; a slow client holds its share for as long as it likes. */
+const COMING_BYTES = 24 * 1024 * 1024
+/** Bodies read back from disk, whole: each is done with shortly, so that whoever waits here gets on. */
+const READ_BACK_BYTES = 8 * 1024 * 1024
 /** Buffers come in multiples of this; what is smaller is not kept. */
 const GRAIN_BYTES = 128 * 1024
 
@@ -55,14 +55,16 @@ const tooLong = (maxBytes: number) => new ServiceError('too_large', `The body ma
 export function createBodies({ directory, space }: { directory: string; space: Space }): Bodies {
   const idle: Buffer[] = []
   let idleBytes = 0
-  let usedBytes = 0
+  let comingBytes = 0
+  let readBackBytes = 0
   const waiting: { bytes: number; grant(): void }[] = []
 
-  const roomFor = (bytes: number) => usedBytes + bytes <= MEMORY_BYTES || usedBytes === 0
   const sizeFor = (bytes: number) => (bytes < GRAIN_BYTES ? bytes : Math.ceil(bytes / GRAIN_BYTES) * GRAIN_BYTES)
+  /** One that is longer than all there is may come alone. */
+  const canCome = (bytes: number) => comingBytes === 0 || comingBytes + bytes <= COMING_BYTES
+  const canReadBack = (bytes: number) => readBackBytes === 0 || readBackBytes + bytes <= READ_BACK_BYTES
 
   function take(bytes: number): Buffer {
-    usedBytes += bytes
     const at = idle.findIndex((buffer) => buffer.length === bytes)
     if (at < 0) return Buffer.allocUnsafeSlow(bytes)
     idleBytes -= bytes
@@ -70,37 +72,52 @@ export function createBodies({ directory, space }: { directory: string; space: S
   }
 
   function give(buffer: Buffer) {
-    usedBytes -= buffer.length
-    if (buffer.length >= GRAIN_BYTES && buffer.length <= IDLE_BYTES) {
-      idle.push(buffer)
-      idleBytes += buffer.length
-      // The oldest go: sizes that no client sends any more.
-      while (idleBytes > IDLE_BYTES) idleBytes -= (idle.shift() as Buffer).length
-    }
-    while (waiting[0] && roomFor(waiting[0].bytes)) waiting.shift()?.grant()
+    if (buffer.length < GRAIN_BYTES) return
+    idle.push(buffer)
+    idleBytes += buffer.length
+    // The oldest go first: sizes that no client sends any more.
+    while (idleBytes > 0 && idleBytes + comingBytes + readBackBytes > COMING_BYTES) drop(idle.shift() as Buffer)
   }
 
-  const turn = (bytes: number): Promise<Buffer> =>
-    new Promise((resolve) => {
-      const grant = () => resolve(take(bytes))
-      if (waiting.length === 0 && roomFor(bytes)) grant()
+  /** Frees the memory now: the collector sees but a small object. */
+  function drop(buffer: Buffer) {
+    idleBytes -= buffer.length
+    giveBack(buffer)
+  }
+
+  /** Memory for a body that is on disk, in its turn. */
+  function turn(bytes: number): Promise<Buffer> {
+    return new Promise((resolve) => {
+      const grant = () => {
+        readBackBytes += bytes
+        resolve(take(bytes))
+      }
+      if (waiting.length === 0 && canReadBack(bytes)) grant()
       else waiting.push({ bytes, grant })
     })
+  }
 
-  const bodyOf = (buffer: Buffer, bytes: number): Body => {
-    let held = true
-    return {
-      bytes: buffer.subarray(0, bytes),
-      release() {
-        if (held) give(buffer)
-        held = false
-      },
+  function giveTurn(buffer: Buffer) {
+    readBackBytes -= buffer.length
+    give(buffer)
+    while (waiting[0] && canReadBack(waiting[0].bytes)) waiting.shift()?.grant()
+  }
+
+  const once = (work: () => void) => {
+    let done = false
+    return () => {
+      if (!done) work()
+      done = true
     }
   }
 
   function inMemory(bytes: number, maxBytes: number): Gathering {
     const buffer = take(bytes)
-    const body = bodyOf(buffer, 0)
+    comingBytes += bytes
+    const release = once(() => {
+      comingBytes -= bytes
+      give(buffer)
+    })
     let filled = 0
     return {
       write(piece) {
@@ -109,8 +126,8 @@ export function createBodies({ directory, space }: { directory: string; space: S
         giveBack(piece)
         return undefined
       },
-      end: () => Promise.resolve({ bytes: buffer.subarray(0, filled), release: body.release }),
-      abort: body.release,
+      end: () => Promise.resolve({ bytes: buffer.subarray(0, filled), release }),
+      abort: release,
     }
   }
 
@@ -146,6 +163,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
           for (let done = 0; done < piece.length; ) {
             done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten
           }
+          giveBack(piece)
         })
         last = written
         written.catch(() => {})
@@ -155,7 +173,8 @@ export function createBodies({ directory, space }: { directory: string; space: S
         try {
           await last
           const handle = await opened
-          const body = bodyOf(await turn(sizeFor(bytes)), bytes)
+          const buffer = await turn(sizeFor(bytes))
+          const body = { bytes: buffer.subarray(0, bytes), release: once(() => giveTurn(buffer)) }
           try {
             for (let read = 0; read < bytes; ) {
               const { bytesRead } = await handle.read(body.bytes, read, bytes - read, read)
@@ -182,9 +201,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
 
   function gather(expectedBytes: number | undefined, maxBytes: number): Gathering {
     const size = sizeFor(Math.min(expectedBytes ?? maxBytes, maxBytes))
-    return expectedBytes !== undefined && waiting.length === 0 && roomFor(size)
-      ? inMemory(size, maxBytes)
-      : onDisk(size, maxBytes)
+    return expectedBytes !== undefined && canCome(size) ? inMemory(size, maxBytes) : onDisk(size, maxBytes)
   }
 
   async function read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body> {
