@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
 import { mayMount, mountTmpfs, resizeTmpfs, setReadOnly } from '../support/mounts.ts'
-import { NODE, type ServerProcess, startProcess } from '../support/process.ts'
+import { NODE, type ServerProcess, startProcess, watchLivez } from '../support/process.ts'
 import { afterwards, jsonOf, type TestLead } from '../support/service.ts'
 import { DOORS, sha256 } from '../support/stubborn.ts'
 import { metadata, noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
@@ -256,22 +256,12 @@ describe('a database that is locked by another process for 10 s', { timeout: 60_
     const server = await startProcess()
     const lead = await server.lead()
     const unlock = await lockDatabase(path.join(server.dir, 'recordings.db'))
-    let locked = true
-    const timesMs: number[] = []
-    const watching = (async () => {
-      while (locked) {
-        const startedAtMs = performance.now()
-        expect((await fetch(`${server.url}/livez`)).status).toBe(200)
-        timesMs.push(performance.now() - startedAtMs)
-        await sleep(20)
-      }
-    })()
+    const stopWatching = await watchLivez(server.url)
     const files = Object.values(DOORS).map((store) => ({ store, bytes: noise(500_000) }))
     const stored = files.map(({ store, bytes }) => store({ client: server, lead, bytes, stepBytes: 200_000 }))
     await sleep(10_000)
     await unlock()
-    locked = false
-    await watching
+    const timesMs = await stopWatching()
     await Promise.all(stored)
     const busy = server.lines.find((line) => line.status === 503)
     expect(JSON.stringify(busy?.err)).toContain('SQLITE_BUSY')

@@ -228,3 +228,32 @@ export async function runCommand(
   const [code] = (await once(child, 'close')) as [number | null]
   return { code, stdout, stderr }
 }
+
+/** Asks `/livez` over and over from a process of its own, whose clock does not wait for the test's other work. */
+export async function watchLivez(url: string): Promise<() => Promise<number[]>> {
+  const script = `
+    const { Agent, get } = require('node:http')
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const timesMs = []
+    const ask = () => {
+      const startedAtMs = performance.now()
+      get(process.argv[1], { agent }, (res) => res.resume().on('end', () => {
+        timesMs.push(res.statusCode === 200 ? performance.now() - startedAtMs : Infinity)
+        if (timesMs.length === 1) process.stderr.write('asking')
+        setTimeout(ask, 5)
+      }))
+    }
+    ask()
+    process.stdin.resume().on('end', () => { process.stdout.write(JSON.stringify(timesMs), () => process.exit()) })`
+  const child = spawn(NODE, ['-e', script, `${url}/livez`], { stdio: ['pipe', 'pipe', 'pipe'] })
+  await once(child.stderr, 'data')
+  return async () => {
+    let text = ''
+    child.stdout.on('data', (data) => {
+      text += data
+    })
+    child.stdin.end()
+    await once(child, 'close')
+    return JSON.parse(text) as number[]
+  }
+}
