@@ -1,0 +1,157 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { startProcess } from '../support/process.ts'
+import { jsonOf } from '../support/service.ts'
+import { noise, tusClient } from '../support/tus.ts'
+
+const CALLS = 'write,writev,pwrite64,pwritev,fsync,fdatasync,rename,renameat,renameat2,openat,sendto'
+
+function hasStrace(): boolean {
+  const { status, error } = spawnSync('strace', ['-V'])
+  if (status !== 0 && process.env.CI === 'true') throw error ?? new Error('strace is missing')
+  return status === 0
+}
+
+/** A system call, in the order in which they ended; with `-y`, descriptors carry their paths. */
+interface Call {
+  name: string
+  text: string
+}
+
+/** Calls that were interrupted in the trace by others are put together again. */
+function callsOf(trace: string): Call[] {
+  const begun = new Map<string, string>()
+  const calls: Call[] = []
+  for (const line of trace.split('\n')) {
+    const [, pid = '', rest = ''] = /^(\d+) +(.*)$/.exec(line) ?? []
+    if (rest.endsWith('<unfinished ...>')) {
+      begun.set(pid, rest.slice(0, -'<unfinished ...>'.length))
+      // An answer counts from where it begins, a sync from where it has ended.
+      if (rest.includes('HTTP/1.1 2')) calls.push({ name: 'answer', text: rest })
+      continue
+    }
+    const resumed = /^<\.\.\. (\w+) resumed>(.*)$/.exec(rest)
+    const text = resumed ? `${begun.get(pid) ?? ''}${resumed[2]}` : rest
+    const name = /^(\w+)\(/.exec(text)?.[1]
+    if (name === undefined) continue
+    if (text.includes('HTTP/1.1 2')) {
+      if (!resumed) calls.push({ name: 'answer', text })
+    } else calls.push({ name, text })
+  }
+  return calls
+}
+
+const isWrite = ({ name }: Call) => /^(p?write(v|64)?|pwritev)$/.test(name)
+const isSync = ({ name, text }: Call) => /^f(data)?sync$/.test(name) && text.endsWith('= 0')
+const isRename = ({ name }: Call) => name.startsWith('rename')
+
+describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the answer is written', () => {
+  /** The calls of each answered request, the answer last. */
+  let requests: Call[][]
+
+  beforeAll(async () => {
+    const dir = await mkdtemp(path.join(tmpdir(), 'trace-'))
+    const trace = path.join(dir, 'trace')
+    const server = await startProcess({
+      wrapper: ['strace', '-f', '-y', '-s', '40', '-e', `trace=${CALLS}`, '-o', trace],
+      env: { LOG_LEVEL: 'info' },
+    })
+    const lead = await server.lead()
+    const tus = tusClient(server.tokens.telecaller)
+    const bytes = noise(3_000)
+    const url = await tus.begin(lead, bytes.length)
+    await tus.patch(url, 0, bytes.subarray(0, 1_000))
+    await tus.patch(url, 1_000, bytes.subarray(1_000))
+    const post = (body: Record<string, unknown>) => server.api('POST', lead.recordings, { body })
+    const begun = await jsonOf(await post({ action: 'init', filename: 'call.wav', call_log_id: lead.callLogId }))
+    const append = (chunk_index: number) =>
+      post({ action: 'append', upload_id: begun.upload_id, chunk_index, chunk: bytes.toString('base64') })
+    await append(1)
+    await append(0)
+    const finalize = { action: 'finalize', upload_id: begun.upload_id, total_chunks: 2, call_log_id: lead.callLogId }
+    expect((await post(finalize)).status).toBe(200)
+    const form = new FormData()
+    form.append('call_log_id', lead.callLogId)
+    form.append('file', new Blob([new Uint8Array(bytes)]), 'call.wav')
+    const sent = await fetch(lead.recordings, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${server.tokens.telecaller}` },
+      body: form,
+    })
+    expect(sent.status).toBe(200)
+    await server.kill('SIGTERM')
+
+    requests = [[]]
+    for (const call of callsOf(await readFile(trace, 'utf8'))) {
+      requests.at(-1)?.push(call)
+      if (call.name === 'answer') requests.push([])
+    }
+    requests.pop()
+    await rm(dir, { recursive: true })
+    expect(requests.length).toBe(10)
+  }, 60_000)
+
+  /** Every file under a folder that was written has been synced after its last write. */
+  function expectSynced(calls: Call[], folder: string): void {
+    const files = new Set(calls.filter(isWrite).flatMap(({ text }) => /^\w+\(\d+<([^>]+)>/.exec(text)?.[1] ?? []))
+    const ours = [...files].filter((file) => file.includes(folder))
+    expect(ours.length).toBeGreaterThan(0)
+    for (const file of ours) {
+      const lastWrite = calls.findLastIndex((call) => isWrite(call) && call.text.includes(`<${file}>`))
+      // A file that was moved meanwhile is shown under its new name.
+      const synced = calls.findIndex((call, i) => i > lastWrite && isSync(call) && call.text.includes(`<${file}>`))
+      expect(synced, `${file} is synced after its last write and before the answer`).toBeGreaterThan(lastWrite)
+    }
+  }
+
+  /** The write-ahead log is synced last of all. */
+  function expectCommitted(calls: Call[]): void {
+    expectSynced(calls, 'recordings.db-wal')
+    const commit = calls.findLastIndex((call) => isSync(call) && call.text.includes('recordings.db-wal'))
+    const bytes = calls.findLastIndex((call) => isSync(call) && call.text.includes('/uploads'))
+    expect(commit).toBeGreaterThan(bytes)
+  }
+
+  /** The bytes are synced, then moved; the new name is synced, then recorded. */
+  function expectFinished(calls: Call[]): void {
+    const rename = calls.findIndex((call) => isRename(call) && call.text.includes('/recordings/lead-'))
+    expect(rename).toBeGreaterThan(-1)
+    const folder = calls.findIndex(
+      (call, i) => i > rename && isSync(call) && /recordings\/lead-[\w-]+>/.test(call.text),
+    )
+    expect(folder).toBeGreaterThan(rename)
+    const commit = calls.findLastIndex((call) => isSync(call) && call.text.includes('recordings.db-wal'))
+    expect(commit).toBeGreaterThan(folder)
+  }
+
+  test('tus: a part', () => {
+    expectSynced(requests[3] as Call[], '/uploads/')
+    expectCommitted(requests[3] as Call[])
+  })
+
+  test('tus: the last part, and the finish', () => {
+    expectSynced(requests[4] as Call[], '/uploads/')
+    expectFinished(requests[4] as Call[])
+  })
+
+  test('legacy: a chunk that came early, and one in its place', () => {
+    for (const calls of [requests[6], requests[7]]) {
+      expectSynced(calls as Call[], '/uploads/')
+      expectCommitted(calls as Call[])
+    }
+  })
+
+  test('legacy: finalize', () => expectFinished(requests[8] as Call[]))
+
+  test('simple: the form', () => {
+    expectSynced(requests[9] as Call[], '/uploads/')
+    expectFinished(requests[9] as Call[])
+  })
+
+  test('creations are committed', () => {
+    for (const i of [2, 5]) expectSynced(requests[i] as Call[], 'recordings.db-wal')
+  })
+})
