@@ -1,0 +1,127 @@
+/** The code of docs/clients.md, as it stands, over a line that loses requests and answers, and a server that restarts. */
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { Upload } from 'tus-js-client'
+import { describe, expect, test } from 'vitest'
+import { jsonOf, startService } from './support/service.ts'
+import { noise } from './support/tus.ts'
+
+const harness = await startService({ env: { RECORDINGS_CHUNK_SIZE: '100KiB' } })
+
+interface Options {
+  uploadsUrl: string
+  recordingsUrl: string
+  filename: string
+  callLogId: string
+  key: string
+  getToken(): Promise<string>
+}
+interface Clients {
+  uploadOverTus(file: Buffer, options: Options): Promise<string>
+  uploadInChunks(bytes: Uint8Array, options: Options): Promise<{ id: string }>
+  uploadInOneForm(file: Blob, options: Options): Promise<{ id: string }>
+}
+
+const page = readFileSync(new URL('../docs/clients.md', import.meta.url), 'utf8')
+const section = page.slice(page.indexOf('## Uploading a recording'), page.indexOf('## Playing a recording'))
+const code = Array.from(section.matchAll(/```js\n(.*?)```/gs), ([, block]) => block)
+  .join('\n')
+  .replace(/^import .*$/m, '')
+
+/** The functions of the page, with a line that this test is in charge of, and no patience. */
+function clientsOver(line: typeof fetch): Clients {
+  const names = 'uploadOverTus, uploadInChunks, uploadInOneForm'
+  const make = new Function('fetch', 'setTimeout', 'Upload', `${code}\nreturn { ${names} }`)
+  return make(line, (work: () => void) => setTimeout(work, 5), Upload) as Clients
+}
+
+/** Of every five requests one never arrives, one loses its answer, and one is answered 503. */
+function badLine(): typeof fetch {
+  let count = 0
+  return async (url, init) => {
+    count++
+    if (count % 5 === 1) throw new TypeError('fetch failed')
+    if (count % 5 === 3) return new Response('', { status: 503 })
+    const res = await fetch(url, init)
+    if (count % 5 === 4) {
+      await res.arrayBuffer()
+      throw new TypeError('fetch failed')
+    }
+    return res
+  }
+}
+
+async function optionsFor(lead: Awaited<ReturnType<typeof harness.lead>>): Promise<Options> {
+  return {
+    uploadsUrl: lead.uploads,
+    recordingsUrl: lead.recordings,
+    filename: 'Anruf 1.aac',
+    callLogId: lead.callLogId,
+    key: randomUUID(),
+    getToken: async () => harness.tokens.telecaller,
+  }
+}
+
+async function expectOnce(lead: Awaited<ReturnType<typeof harness.lead>>, id: string, bytes: Buffer) {
+  const list = await jsonOf(await harness.api('GET', lead.recordings))
+  expect((list.recordings as { id: string }[]).map((recording) => recording.id)).toEqual([id])
+  const played = await harness.api('GET', `${lead.recordings}/${id}`)
+  expect(Buffer.from(await played.arrayBuffer()).equals(bytes)).toBe(true)
+}
+
+describe('over a bad line', () => {
+  test('chunks of JSON become one recording, also from an app that starts again', async () => {
+    const lead = await harness.lead()
+    const options = await optionsFor(lead)
+    const bytes = noise(550_000)
+    const { uploadInChunks } = clientsOver(badLine())
+    const first = await uploadInChunks(bytes, options)
+    await expectOnce(lead, first.id, bytes)
+    const again = await uploadInChunks(bytes, options)
+    expect(again).toEqual(first)
+  })
+
+  test('one form becomes one recording', async () => {
+    const lead = await harness.lead()
+    const options = await optionsFor(lead)
+    const bytes = noise(550_000)
+    const { uploadInOneForm } = clientsOver(badLine())
+    const first = await uploadInOneForm(new Blob([bytes]), options)
+    await expectOnce(lead, first.id, bytes)
+    expect(await uploadInOneForm(new Blob([bytes]), options)).toEqual(first)
+  })
+
+  test('a failure that is final is told in its own words', async () => {
+    const lead = await harness.lead()
+    const options = { ...(await optionsFor(lead)), callLogId: 'unknown' }
+    const { uploadInChunks, uploadInOneForm } = clientsOver(badLine())
+    await expect(uploadInChunks(noise(10), options)).rejects.toThrow('There is no such call log')
+    await expect(uploadInOneForm(new Blob([noise(10)]), options)).rejects.toThrow('There is no such call log')
+  })
+})
+
+describe('over tus', () => {
+  test('a recording goes on where it was, from an app that has forgotten everything but its key', async () => {
+    const lead = await harness.lead()
+    const options = await optionsFor(lead)
+    const bytes = noise(300_000)
+    const { uploadOverTus } = clientsOver(fetch)
+    const created = await fetch(lead.uploads, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${harness.tokens.telecaller}`,
+        'tus-resumable': '1.0.0',
+        'upload-length': '300000',
+        'upload-metadata': `filename ${btoa('Anruf 1.aac')},call_log_id ${btoa(lead.callLogId)}`,
+        'idempotency-key': `"${options.key}"`,
+        'content-type': 'application/offset+octet-stream',
+      },
+      body: bytes.subarray(0, 120_000),
+    })
+    expect(created.headers.get('upload-offset')).toBe('120000')
+    const id = await uploadOverTus(bytes, options)
+    await expectOnce(lead, id, bytes)
+    expect(await uploadOverTus(bytes, options)).toBe(id)
+    await expectOnce(lead, id, bytes)
+  })
+})
