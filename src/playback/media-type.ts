@@ -141,6 +141,8 @@ async function parseFormat(read: ReadBytes, head: Uint8Array, size: number, mime
   const tokenizer = new BoundedTokenizer(read, head, { size, mimeType })
   try {
     const { format } = await parseFromTokenizer(tokenizer, { duration: true, skipCovers: true })
+    // Some parsers take a failed read for the file's end.
+    if (tokenizer.readFault !== undefined) throw tokenizer.readFault.cause
     return tokenizer.exhausted ? { exhausted: true } : { format, exhausted: false }
   } catch (error) {
     if (tokenizer.readFault !== undefined) throw tokenizer.readFault.cause
