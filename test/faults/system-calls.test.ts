@@ -71,7 +71,8 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
       post({ action: 'append', upload_id: begun.upload_id, chunk_index, chunk: bytes.toString('base64') })
     await append(1)
     await append(0)
-    const finalize = { action: 'finalize', upload_id: begun.upload_id, total_chunks: 2, call_log_id: lead.callLogId }
+    await append(2)
+    const finalize = { action: 'finalize', upload_id: begun.upload_id, total_chunks: 3, call_log_id: lead.callLogId }
     expect((await post(finalize)).status).toBe(200)
     const form = new FormData()
     form.append('call_log_id', lead.callLogId)
@@ -91,7 +92,7 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
     }
     requests.pop()
     await rm(dir, { recursive: true })
-    expect(requests.length).toBe(10)
+    expect(requests.length).toBe(11)
   }, 60_000)
 
   /** Every file under a folder that was written has been synced after its last write. */
@@ -144,11 +145,25 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
     }
   })
 
-  test('legacy: finalize', () => expectFinished(requests[8] as Call[]))
+  test('legacy: a chunk in order is one write, on disk when it returns', () => {
+    const calls = requests[8] as Call[]
+    const written = calls.filter((call) => isWrite(call) && call.text.includes('/uploads/'))
+    expect(written).toHaveLength(1)
+    const file = /^\w+\(\d+<([^>]+)>/.exec(written[0]?.text ?? '')?.[1]
+    const opened = requests
+      .flat()
+      .slice(0, requests.flat().indexOf(written[0] as Call))
+      .filter((call) => call.name === 'openat' && call.text.includes(`"${file}"`))
+    expect(opened.some((call) => call.text.includes('O_DSYNC'))).toBe(true)
+    const commit = calls.findLastIndex((call) => isSync(call) && call.text.includes('recordings.db-wal'))
+    expect(commit).toBeGreaterThan(calls.indexOf(written[0] as Call))
+  })
+
+  test('legacy: finalize', () => expectFinished(requests[9] as Call[]))
 
   test('simple: the form', () => {
-    expectSynced(requests[9] as Call[], '/uploads/')
-    expectFinished(requests[9] as Call[])
+    expectSynced(requests[10] as Call[], '/uploads/')
+    expectFinished(requests[10] as Call[])
   })
 
   test('creations are committed', () => {
