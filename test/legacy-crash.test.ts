@@ -58,7 +58,7 @@ describe('kill -9', () => {
     await expectWhole(lead, id, parts)
   })
 
-  test.for(['chunk-stored', 'early-moved', 'composed', 'composed-recorded', 'sealed', 'moved'])(
+  test.for(['placed', 'chunk-stored', 'early-moved', 'composed', 'composed-recorded', 'sealed', 'moved'])(
     'at the step %s of an upload with early and corrected chunks loses nothing',
     async (step) => {
       const lead = await server.lead()
@@ -98,6 +98,17 @@ describe('kill -9', () => {
       bytes_received: 45_000,
     })
     await expectWhole(lead, id, parts)
+  })
+
+  test('between the write of a chunk and its record leaves an upload that can be finished without it', async () => {
+    const lead = await server.lead()
+    const id = await legacy.begin(lead)
+    const bytes = noise(20_000)
+    await legacy.append(lead, id, 0, bytes)
+    await server.restart({ RECORDINGS_TEST_CRASH_AT: 'placed' })
+    await expect(legacy.append(lead, id, 1, noise(30_000))).rejects.toThrow()
+    await server.restart({ RECORDINGS_TEST_CRASH_AT: '' })
+    await expectWhole(lead, id, [bytes])
   })
 
   test.for(['rights-checked', 'moved'])(

@@ -507,6 +507,23 @@ describe('Base64 as clients make it', () => {
   })
 })
 
+test('a body of unknown length is taken, short or long', async () => {
+  const lead = await harness.lead()
+  const id = await legacy.begin(lead)
+  const connection = await connectTo(harness.url, { Authorization: `Bearer ${harness.tokens.telecaller}` })
+  const bytes = noise(700_000)
+  for (const [index, part] of [bytes.subarray(0, 100), bytes.subarray(100)].entries()) {
+    const body = JSON.stringify({ action: 'append', upload_id: id, chunk_index: index, chunk: base64(part) })
+    connection.head('POST', lead.recordings, { 'Content-Type': 'application/json', 'Transfer-Encoding': 'chunked' })
+    for (let at = 0; at < body.length; at += 50_000) connection.chunk(Buffer.from(body.slice(at, at + 50_000)))
+    connection.lastChunk()
+    expect((await connection.answer()).status).toBe(202)
+  }
+  connection.destroy()
+  const recording = await jsonOf(await legacy.finalize(lead, id, 2))
+  expect(await bytesOf(lead, recording.id)).toEqual(bytes)
+})
+
 describe('the same as a form', () => {
   const post = (lead: Lead, body: FormData | URLSearchParams) =>
     fetch(lead.recordings, { method: 'POST', body, headers: { authorization: `Bearer ${harness.tokens.telecaller}` } })

@@ -17,6 +17,8 @@ import { giveBack } from './staging.ts'
 const COMING_BYTES = 24 * 1024 * 1024
 /** Bodies read back from disk, whole: each is done with shortly, so that whoever waits here gets on. */
 const READ_BACK_BYTES = 8 * 1024 * 1024
+/** A body of unknown length stays in memory up to here. */
+const SHORT_BYTES = 64 * 1024
 /** Buffers come in multiples of this; what is smaller is not kept. */
 const GRAIN_BYTES = 128 * 1024
 
@@ -199,9 +201,30 @@ export function createBodies({ directory, space }: { directory: string; space: S
     }
   }
 
+  /** Of unknown length: most are short, and those need no file. */
+  function perhapsShort(maxBytes: number): Gathering {
+    const pieces: Buffer[] = []
+    let bytes = 0
+    let long: Gathering | undefined
+    return {
+      write(piece) {
+        if (long) return long.write(piece)
+        bytes += piece.length
+        if (bytes > maxBytes) throw tooLong(maxBytes)
+        pieces.push(piece)
+        if (bytes <= SHORT_BYTES) return undefined
+        long = onDisk(maxBytes, maxBytes)
+        return long.write(Buffer.concat(pieces.splice(0)))
+      },
+      end: () => long?.end() ?? Promise.resolve({ bytes: Buffer.concat(pieces), release: () => {} }),
+      abort: () => long?.abort(),
+    }
+  }
+
   function gather(expectedBytes: number | undefined, maxBytes: number): Gathering {
-    const size = sizeFor(Math.min(expectedBytes ?? maxBytes, maxBytes))
-    return expectedBytes !== undefined && canCome(size) ? inMemory(size, maxBytes) : onDisk(size, maxBytes)
+    if (expectedBytes === undefined) return perhapsShort(maxBytes)
+    const size = sizeFor(Math.min(expectedBytes, maxBytes))
+    return canCome(size) ? inMemory(size, maxBytes) : onDisk(size, maxBytes)
   }
 
   async function read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body> {

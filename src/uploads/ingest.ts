@@ -350,9 +350,11 @@ export function createIngest(parts: Parts) {
       else {
         const written = await staging.append(source.stream, row.id, position)
         if (written.error) throw written.error
+        if (written.end === 'stopped') throw shuttingDown()
         if (written.offset !== position + bytes) throw new Error('bytes that were stored beside an upload are missing')
       }
       space.arrived(claim, bytes)
+      step('placed')
       await saveOffset(open, position + bytes, also(position))
     } catch (error) {
       throw position > 0 && isMissing(error) ? bytesMissing(row, error) : error
@@ -374,6 +376,10 @@ export function createIngest(parts: Parts) {
     assertDeferred(open)
     if (length !== row.offset) throw new Error(`${row.offset} bytes of an upload cannot be sealed as ${length}`)
     await space.reserve({ id: row.id, length, offset: length })
+    const size = staging.passed(row.id) ?? (await staging.sizeOf(row.id)) ?? 0
+    if (size < length) throw bytesMissing(row)
+    // What lies beyond was written, and never acknowledged.
+    if (size > length) await staging.truncate(row.id, length)
     const key = row.key ?? keyFor(row, callLogId, clock.now())
     await db.write(must(bind(sealDeferred, { id: row.id, length, callLogId, key }), closed), ...also)
     Object.assign(row, { length, callLogId, key })

@@ -9,7 +9,7 @@ import { Readable } from 'node:stream'
 import type { Caller } from '../auth.ts'
 import type { Database } from '../db/database.ts'
 import type { Lead, Recording } from '../db/schema.ts'
-import { asServiceError, ServiceError } from '../errors.ts'
+import { asServiceError, passing, ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { callLogOf } from '../leads.ts'
 import { recordingOf } from '../recordings/recordings.ts'
@@ -128,6 +128,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       }
       const { end } = await ingest.append(to.uploadId, stream, { maxBytes, allOrNothing: true })
       if (end === 'overrun') throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
+      if (end === 'stopped') throw passing('shutting_down', 'The service is restarting; try again shortly.')
       if (end !== 'all') throw cutOff()
     })
     const received = stored.finally(() => clearInterval(watch))
