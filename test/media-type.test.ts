@@ -51,6 +51,42 @@ describe('extensions', () => {
   })
 })
 
+/** RIFF, `fmt ` of PCM, `data`; lengths as told, which need not be true. */
+function wave(given: Partial<Record<'rate' | 'channels' | 'bytes' | 'told' | 'fmt', number>> = {}): Buffer {
+  const { rate = 8_000, channels = 1, bytes = 16_000, fmt = 16 } = given
+  const { told = bytes } = given
+  const file = Buffer.alloc(28 + fmt + bytes)
+  file.write('RIFF', 0, 'latin1')
+  file.writeUInt32LE(Math.min(told + 20 + fmt, 0xffffffff), 4)
+  file.write('WAVEfmt ', 8, 'latin1')
+  file.writeUInt32LE(fmt, 16)
+  file.writeUInt16LE(1, 20)
+  file.writeUInt16LE(channels, 22)
+  file.writeUInt32LE(rate, 24)
+  file.writeUInt32LE(rate * channels * 2, 28)
+  file.writeUInt16LE(channels * 2, 32)
+  file.writeUInt16LE(16, 34)
+  file.write('data', 20 + fmt, 'latin1')
+  file.writeUInt32LE(told, 24 + fmt)
+  return file
+}
+
+describe('WAVE', () => {
+  test.for([
+    ['mono', wave(), 1],
+    ['stereo', wave({ channels: 2, rate: 44_100, bytes: 176_400 }), 1],
+    ['a longer fmt chunk, which the library reads', wave({ fmt: 18 }), 1],
+    ['a length longer than the file', wave({ told: 0x7fffffff }), 1],
+    ['a length of all ones', wave({ told: 0xffffffff }), 1],
+    ['a length of 0, and bytes all the same', wave({ told: 0 }), 1],
+    ['no bytes', wave({ bytes: 0 }), null],
+    ['a rate of 0', wave({ rate: 0 }), null],
+    ['no channels', wave({ channels: 0 }), null],
+  ] as const)('%s', async ([, bytes, durationSeconds]) => {
+    expect(await inspect(bytes, 'call.wav')).toEqual({ contentType: 'audio/wav', durationSeconds, mediaCheck: 'ok' })
+  })
+})
+
 describe('by the bytes', () => {
   test.for([...AUDIO, ...VIDEO])('$name is $contentType', async ({ name, contentType, durationSeconds }) => {
     const found = await inspect(fixtureBytes(name), 'misnamed.wav')

@@ -107,6 +107,9 @@ export async function inspectMedia(read: ReadBytes, size: number, filename: stri
     return durationSeconds === undefined ? unrecognised : { contentType: type, durationSeconds, mediaCheck: 'ok' }
   }
 
+  const seconds = pcmSeconds(head, size)
+  if (seconds !== undefined) return { contentType: type, durationSeconds: plausibleSeconds(seconds), mediaCheck: 'ok' }
+
   const container = Object.hasOwn(CONTAINERS, type) ? CONTAINERS[type] : undefined
   const { format, exhausted } = await parseFormat(
     read,
@@ -129,6 +132,31 @@ export async function inspectMedia(read: ReadBytes, size: number, filename: stri
 
 const plausibleSeconds = (seconds: number | undefined): number | null =>
   seconds !== undefined && Number.isFinite(seconds) && seconds > 0 ? Math.round(seconds * 1000) / 1000 : null
+
+/**
+ * Duration of a WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`. music-metadata
+ * knows all the others, and takes 100 µs for one: each time it builds its tables of tags.
+ */
+function pcmSeconds(head: Uint8Array, size: number): number | undefined {
+  if (head.length < WAVE_HEAD_BYTES) return undefined
+  const view = new DataView(head.buffer, head.byteOffset, WAVE_HEAD_BYTES)
+  const isPlain =
+    view.getUint32(0) === fourCc('RIFF') &&
+    view.getUint32(8) === fourCc('WAVE') &&
+    view.getUint32(12) === fourCc('fmt ') &&
+    view.getUint32(16, true) === 16 &&
+    view.getUint16(20, true) === 1 &&
+    view.getUint32(36) === fourCc('data')
+  const [samplesPerSecond, bytesPerSample] = [view.getUint32(24, true), view.getUint16(32, true)]
+  if (!isPlain || samplesPerSecond === 0 || bytesPerSample === 0) return undefined
+  // A recorder that sends as it records knows no length ahead, and writes 0 or all ones.
+  const told = view.getUint32(40, true)
+  const there = size - WAVE_HEAD_BYTES
+  return (told === 0 ? there : Math.min(told, there)) / bytesPerSample / samplesPerSecond
+}
+
+const WAVE_HEAD_BYTES = 44
+const fourCc = (text: string): number => Buffer.from(text, 'latin1').readUInt32BE()
 
 interface Parsed {
   format?: IAudioMetadata['format']
