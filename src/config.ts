@@ -270,6 +270,17 @@ const KEY_SETTINGS = ['RECORDINGS_JWT_SECRET', 'RECORDINGS_JWKS_URL', 'RECORDING
 /** Known under NODE_ENV=test alone. */
 const TEST_ONLY = 'RECORDINGS_TEST_CRASH_AT'
 
+/** Every setting by its name, with the default as it would be given; undefined where there is none. */
+export function settingDefaults(): ReadonlyMap<string, string | undefined> {
+  const names = (Object.keys(SETTINGS) as SettingName[]).filter((name) => name !== TEST_ONLY)
+  return new Map(
+    names.map((name) => {
+      const schema: z.ZodType = SETTINGS[name]
+      return [name, schema instanceof z.ZodPrefault ? String(schema.def.defaultValue) : undefined]
+    }),
+  )
+}
+
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**

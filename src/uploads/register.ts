@@ -17,7 +17,7 @@ import type { Staging } from './staging.ts'
 import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
-const ROWS_AT_HAND = 10_000
+const ROWS_AT_HAND = 4_000
 
 /** An upload as memory has it: `row.offset` may be ahead of the table while a finish is under way. */
 export interface Open {

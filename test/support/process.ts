@@ -45,6 +45,8 @@ export interface ServerProcess extends TestClient {
   readonly pid: number
   /** What the server has logged, from its first start on. */
   readonly lines: LogLine[]
+  /** What the process that runs now has written beside its log. */
+  readonly stderr: string
   /** The first line that fits, logged already or yet to come. */
   line(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>
   /** Settled once the process that runs now has ended. */
@@ -93,6 +95,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
   let exited: Promise<Exit>
   let url = ''
   let pid = 0
+  let stderr: Buffer[] = []
 
   function line(fits: (line: LogLine) => boolean, timeoutMs = 10_000, from = 0): Promise<LogLine> {
     const known = lines.slice(from).find(fits)
@@ -124,8 +127,9 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const running = child
-    const stderr: Buffer[] = []
-    running.stderr?.on('data', (data: Buffer) => stderr.push(data))
+    const errors: Buffer[] = []
+    stderr = errors
+    running.stderr?.on('data', (data: Buffer) => errors.push(data))
     if (running.stdout) {
       createInterface(running.stdout).on('line', (text) => {
         const each = text.startsWith('{') ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
@@ -135,7 +139,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     }
     exited = once(running, 'close').then(([code, signal]) => ({ code, signal }) as Exit)
     const ended = exited.then(({ code, signal }) => {
-      const said = [...lines.slice(from).map((each) => JSON.stringify(each)), Buffer.concat(stderr).toString()]
+      const said = [...lines.slice(from).map((each) => JSON.stringify(each)), Buffer.concat(errors).toString()]
       throw new Error(`the server ended with ${signal ?? code} before it listened:\n${said.join('\n')}`)
     })
     ended.catch(() => {})
@@ -184,6 +188,9 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
       return pid
     },
     lines,
+    get stderr() {
+      return Buffer.concat(stderr).toString()
+    },
     line: (fits, timeoutMs) => line(fits, timeoutMs),
     get exited() {
       return exited
