@@ -134,7 +134,7 @@ export function createIngest(parts: Parts) {
   const staging = parts.staging(configstore)
   const register = createRegister({ db, staging, library, space, events, clock, limits })
   const finishing = createFinishing({ db, auth, staging, library, space, register, events, clock, step })
-  const { load, using, find, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
+  const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
 
   /**
@@ -522,6 +522,7 @@ export function createIngest(parts: Parts) {
     staging,
     begin,
     find,
+    findFor,
     look,
     append,
     place,

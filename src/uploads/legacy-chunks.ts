@@ -235,7 +235,11 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     const first = await chunkRow(id, 0)
     if (!first?.file || !beside.isWhole(first.file)) return
     const rows = await rowsOf(id)
-    await beside.become(id, first.file)
+    const bytes = rows.reduce((sum, row) => sum + row.size, 0)
+    const became = await beside.become(id, first.file)
+    if (!became && (await ingest.staging.sizeOf(id)) !== bytes) {
+      throw new Error(`neither ${first.file} nor what it became is there`)
+    }
     ingest.step('became')
     let position = 0
     const places = rows.map((row) => {

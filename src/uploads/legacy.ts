@@ -109,15 +109,10 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
       .json({ upload_id: row.id, chunk_size: chunkSize })
   }
 
-  /** The upload, which is one of chunks; touched by who began it, on the lead that it began on. */
+  /** The caller's upload, which is one of chunks. */
   async function myUpload({ caller, lead }: Context, uploadId: string): Promise<UploadRow> {
-    const row = await ingest.find(uploadId)
-    if (row.leadId !== lead.id || row.door !== 'legacy') {
-      throw new ServiceError('upload_not_found', 'There is no such upload.')
-    }
-    if (caller.role !== 'service' && row.callerId !== caller.id) {
-      throw new ServiceError('not_your_upload', 'This upload was begun by another caller.')
-    }
+    const row = await ingest.findFor(caller, lead.id, uploadId)
+    if (row.door !== 'legacy') throw new ServiceError('upload_not_found', 'There is no such upload.')
     return row
   }
 

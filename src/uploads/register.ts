@@ -3,6 +3,7 @@
  * says about those that memory does not know.
  */
 import { and, eq, inArray, lte, sql } from 'drizzle-orm'
+import type { Caller } from '../auth.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { bind, type Database, must, type Statement } from '../db/database.ts'
@@ -145,6 +146,16 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   /** The upload's row as it stands; 404 for an unknown one. */
   const find = async (id: string): Promise<UploadRow> => (await load(id)).row
 
+  /** The upload for a caller: who began it, or the CRM, on the lead that it began on. @throws ServiceError 403 or 404 */
+  async function findFor(caller: Caller, leadId: string, id: string): Promise<UploadRow> {
+    const row = await find(id)
+    if (row.leadId !== leadId) throw new ServiceError('upload_not_found', 'There is no such upload.')
+    if (caller.role !== 'service' && row.callerId !== caller.id) {
+      throw new ServiceError('not_your_upload', 'This upload was begun by another caller.')
+    }
+    return row
+  }
+
   /** Writes the offset to the table, and what is true along with it; from then on it may be acknowledged. */
   async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
     const lastByteAtMs = clock.now()
@@ -165,6 +176,7 @@ export function createRegister({ db, staging, library, space, events, clock, lim
     load,
     using,
     find,
+    findFor,
     isExpired,
     assertAlive,
     assertUsable,

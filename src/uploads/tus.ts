@@ -260,16 +260,6 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     }
   }
 
-  /** The upload, which is touched by who began it, on the lead that it began on. */
-  async function myUpload(caller: Caller, lead: Lead, uploadId: string): Promise<UploadRow> {
-    const row = await ingest.find(uploadId)
-    if (row.leadId !== lead.id) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    if (caller.role !== 'service' && row.callerId !== caller.id) {
-      throw new ServiceError('not_your_upload', 'This upload was begun by another caller.')
-    }
-    return row
-  }
-
   /** A creation whose client will never learn the upload's address leaves none behind. */
   async function abandon({ uploadId }: Context): Promise<void> {
     if (uploadId === undefined) return
@@ -317,13 +307,13 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     const caller = callerOf(res)
     const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
     const uploadId = req.params.uploadId as string
-    const row = await myUpload(caller, lead, uploadId)
+    const row = await ingest.findFor(caller, lead.id, uploadId)
     const context: Context = { req, res, caller, lead, uploadId }
     if (method === 'PATCH') {
       checkPatch(req.headers)
       context.check = checksumOf(req)
-      // § Concatenation: whatever state it is in.
       if (row.door !== 'tus') throw new ServiceError('forbidden', 'This upload takes no bytes by tus.')
+      // § Concatenation: whatever state it is in.
       if (isFinal(row)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
     }
     await handle(method, req, res, context, row)
