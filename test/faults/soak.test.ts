@@ -115,7 +115,7 @@ test(
     console.log(`${count} uploads; heap after each fifth: ${inMiB(heaps)} MiB; resident: ${inMiB(sizes)} MiB`)
     expect(count).toBeGreaterThan(4_000)
     const [first = 0] = heaps
-    expect(heaps.at(-1)).toBeLessThan(first + 12 * MiB)
+    expect(heaps.at(-1)).toBeLessThan(first + 8 * MiB)
     expect(await server.openFiles()).toBeLessThan(200)
     agent.destroy()
   },
