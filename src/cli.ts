@@ -65,9 +65,10 @@ export async function main(argv: readonly string[]): Promise<void> {
       try {
         process.exitCode = await run(command, rest)
       } catch (error) {
-        if (!(error instanceof UsageError)) throw error
-        process.stderr.write(`${error.message}\n\n${USAGE}`)
-        process.exitCode = 2
+        if (!(error instanceof Error) || error.name === 'ConfigError') throw error
+        const isUsage = error instanceof UsageError
+        process.stderr.write(`${error.message}\n${isUsage ? `\n${USAGE}` : ''}`)
+        process.exitCode = isUsage ? 2 : 1
       }
       return
     case undefined:

@@ -308,7 +308,7 @@ export function createIngest(parts: Parts) {
         // A partial upload's file stays where it is, so its name must last.
         length: isPartial(row) ? undefined : (row.length ?? undefined),
         movesOn: options.allOrNothing,
-        onCheckpoint: (offset) => saveOffset(open, offset),
+        ...(!options.allOrNothing && { onCheckpoint: (offset: number) => saveOffset(open, offset) }),
       })
       .catch((error) => {
         throw before > 0 && isMissing(error) ? bytesMissing(row, error) : error

@@ -433,12 +433,16 @@ class Writer {
 
   /** Called now and then: slow bytes are written, a long request is made durable. */
   tick(now: number) {
-    if (this.#writing || this.#end) return
-    if (this.#gatheredBytes > 0) return this.#flush()
+    if (this.#writing || this.#end || this.#checkpointIfDue(now)) return
+    if (this.#gatheredBytes > 0) this.#flush()
+  }
+
+  /** Bytes that keep coming are no reason to put it off: it is looked at after each write, too. */
+  #checkpointIfDue(now: number): boolean {
     const { onCheckpoint, check } = this.#options
-    if (now >= this.#checkpointAt && this.#position > this.#checkpointed && onCheckpoint && !check) {
-      void this.#checkpoint(onCheckpoint)
-    }
+    if (now < this.#checkpointAt || this.#position === this.#checkpointed || !onCheckpoint || check) return false
+    void this.#checkpoint(onCheckpoint)
+    return true
   }
 
   #onData = (chunk: Buffer) => {
@@ -524,6 +528,7 @@ class Writer {
 
   #wrote() {
     this.#writing = false
+    if (!this.#end && this.#checkpointIfDue(performance.now())) return
     if (this.#end || this.#gatheredBytes >= GATHER_BYTES) this.#flush()
     if (!this.#end && this.#source.isPaused()) this.#source.resume()
   }

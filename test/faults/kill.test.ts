@@ -1,9 +1,11 @@
+import { request as httpRequest } from 'node:http'
+import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { runCommand, type ServerProcess, startProcess } from '../support/process.ts'
 import { jsonOf } from '../support/service.ts'
-import { DOORS, type Stored } from '../support/stubborn.ts'
-import { noise } from '../support/tus.ts'
+import { DOORS, type Stored, sha256 } from '../support/stubborn.ts'
+import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 const KILLS = 50
 const LEADS = 4
@@ -76,3 +78,39 @@ describe(`clients that upload through ${KILLS} kill -9 at random moments`, () =>
     )
   }, 240_000)
 })
+
+test('a request that goes on for long loses no more than its last seconds to kill -9', async () => {
+  const server = await startProcess()
+  const lead = await server.lead()
+  const tus = tusClient(server.tokens.telecaller)
+  const bytes = noise(1_000_000)
+  const url = await tus.begin(lead, bytes.length)
+  const body = new PassThrough()
+  const request = httpRequest(url, {
+    method: 'PATCH',
+    headers: {
+      authorization: `Bearer ${server.tokens.telecaller}`,
+      'tus-resumable': '1.0.0',
+      'upload-offset': 0,
+      'content-type': OFFSET_TYPE,
+      'content-length': bytes.length,
+    },
+  })
+  request.on('error', () => {})
+  body.pipe(request)
+  let sent = 0
+  const startedAtMs = performance.now()
+  while (performance.now() - startedAtMs < 7_000) {
+    body.write(bytes.subarray(sent, sent + 10_000))
+    sent += 10_000
+    await sleep(100)
+  }
+  await server.kill('SIGKILL')
+  await server.restart()
+  const offset = Number((await tus.head(url)).headers.get('upload-offset'))
+  expect(offset).toBeGreaterThan(sent / 2)
+  expect(offset).toBeLessThanOrEqual(sent)
+  const last = await tus.patch(url, offset, bytes.subarray(offset))
+  const details = await jsonOf(await server.api('GET', `${last.headers.get('content-location')}/details`))
+  expect(details.sha256).toBe(sha256(bytes))
+}, 30_000)
