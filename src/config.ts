@@ -96,7 +96,7 @@ const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } 
 /** Beyond it setTimeout fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 const MAX_TIME_MS = 3650 * MILLISECONDS.d
-/** A legacy chunk is held in memory, as Base64 in one string, which V8 ends at 512 MiB. */
+/** A legacy chunk is held in memory, in its Base64. */
 const MAX_CHUNK_SIZE = 256 * BYTES.mib
 const MIN_SECRET_BYTES = 32
 

@@ -507,6 +507,25 @@ describe('Base64 as clients make it', () => {
   })
 })
 
+test('a full disk refuses a chunk with 507, loses nothing, and is forgotten when there is room again', async () => {
+  const lead = await harness.lead()
+  const id = await legacy.begin(lead)
+  const parts = [noise(1_000), noise(2_000), noise(3_000)]
+  await legacy.append(lead, id, 0, parts[0] as Buffer)
+  await legacy.append(lead, id, 2, parts[2] as Buffer)
+  await harness.restart({ RECORDINGS_MIN_FREE_SPACE: '1000TiB' })
+  for (const index of [1, 5]) {
+    const res = await legacy.append(lead, id, index, parts[1] as Buffer)
+    expect(res.headers.get('retry-after')).not.toBeNull()
+    await expectError(res, 507, 'insufficient_storage')
+  }
+  await expectError(await legacy.init(lead), 507, 'insufficient_storage')
+  await harness.restart({ RECORDINGS_MIN_FREE_SPACE: '0' })
+  expect(await jsonOf(await legacy.append(lead, id, 1, parts[1] as Buffer))).toMatchObject({ chunks_received: 3 })
+  const recording = await jsonOf(await legacy.finalize(lead, id, 3))
+  expect(await bytesOf(lead, recording.id)).toEqual(Buffer.concat(parts))
+})
+
 test('a body of unknown length is taken, short or long', async () => {
   const lead = await harness.lead()
   const id = await legacy.begin(lead)

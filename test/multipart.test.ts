@@ -161,6 +161,38 @@ describe('a form', () => {
     expect(read(body.subarray(0, -2), 'b')).toHaveLength(2)
   })
 
+  test('spoilt in any way is a form or is refused, and never more bytes than came', () => {
+    const spoilt = boundary.chain((of) =>
+      fc
+        .tuple(
+          fc.constant(of),
+          parts(of),
+          fc.nat(),
+          fc.nat(3),
+          fc.constantFrom('', '\r', '\n', '\r\n', '--', ':', '"', '\\', '\0', '%'),
+          sizes,
+        )
+        .map(([boundary, given, at, drop, add, cuts]) => {
+          const whole = form(
+            boundary,
+            given.map((part) => ({ headers: headersOf(part), bytes: part.bytes })),
+          ).toString('latin1')
+          const position = at % (whole.length + 1)
+          const body = Buffer.from(whole.slice(0, position) + add + whole.slice(position + drop), 'latin1')
+          return { boundary, body, cuts }
+        }),
+    )
+    fc.assert(
+      fc.property(spoilt, ({ boundary, body, cuts }) => {
+        const atOnce = read(body, boundary)
+        expect(read(body, boundary, cuts)).toEqual(atOnce)
+        if (atOnce === 'refused') return
+        expect(atOnce.reduce((sum, part) => sum + part.bytes.length, 0)).toBeLessThanOrEqual(body.length)
+      }),
+      { numRuns: 400 },
+    )
+  })
+
   test.for([
     ['no Content-Disposition', 'X-Nothing: 1'],
     ['no name', 'Content-Disposition: form-data; filename="a.wav"'],

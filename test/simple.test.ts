@@ -268,6 +268,42 @@ describe('is refused, and leaves nothing behind', () => {
   })
 })
 
+test('a connection that falls silent is ended, and leaves nothing', async () => {
+  const impatient = await startService({ env: { RECORDINGS_IDLE_TIMEOUT: '200ms' } })
+  const lead = await impatient.lead()
+  const connection = await connectTo(impatient.url, auth)
+  connection.head('POST', lead.recordings, {
+    'Content-Type': 'multipart/form-data; boundary=b',
+    'Content-Length': '500',
+  })
+  connection.send('--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n0123')
+  await connection.closed
+  await expect.poll(() => impatient.files('uploads')).toEqual([])
+  const rows = await impatient.service.db.orm.query.uploads.findMany()
+  expect(rows.map((row) => row.state)).toEqual(['terminated'])
+})
+
+test('a client that waits for 100 Continue is asked for its body only when it is wanted', async () => {
+  const lead = await harness.lead()
+  const other = await harness.lead('telecaller-b')
+  const head = { 'Content-Type': 'multipart/form-data; boundary=b', Expect: '100-continue' }
+  const refused = await connectTo(harness.url, auth)
+  refused.head('POST', other.recordings, { ...head, 'Content-Length': '100' })
+  expect((await refused.answer()).status).toBe(403)
+  refused.destroy()
+  const long = await connectTo(harness.url, auth)
+  long.head('POST', lead.recordings, { ...head, 'Content-Length': '900000000' })
+  expect((await long.answer()).status).toBe(413)
+  long.destroy()
+  const taken = await connectTo(harness.url, auth)
+  const body = `--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n0123\r\n--b\r\nContent-Disposition: form-data; name="call_log_id"\r\n\r\n${lead.callLogId}\r\n--b--\r\n`
+  taken.head('POST', lead.recordings, { ...head, 'Content-Length': String(body.length) })
+  expect((await taken.answer()).status).toBe(100)
+  taken.send(body)
+  expect((await taken.answer()).status).toBe(200)
+  taken.destroy()
+})
+
 describe('the name of a file, as phones write it', () => {
   const send = async (parameters: string) => {
     const lead = await harness.lead()
