@@ -276,7 +276,10 @@ describe('the simple upload', () => {
     expect(await recordingsOf(lead)).toHaveLength(1)
   })
 
-  test('takes over from a first try whose line fell silent', async () => {
+  test.for([
+    ['in its file', '0123456789'],
+    ['behind its file', '0123456789\r\n--b\r\n'],
+  ] as const)('takes over from a first try whose line fell silent %s', async ([, sent]) => {
     const lead = await harness.lead()
     const key = randomUUID()
     const bytes = noise(50_000)
@@ -286,7 +289,8 @@ describe('the simple upload', () => {
       'Content-Length': '60000',
       'Idempotency-Key': `"${key}"`,
     })
-    silent.send('--b\r\nContent-Disposition: form-data; name="file"; filename="call.wav"\r\n\r\n0123456789')
+    silent.send('--b\r\nContent-Disposition: form-data; name="file"; filename="call.wav"\r\n\r\n')
+    silent.send(sent)
     await expect.poll(() => harness.files('uploads')).toHaveLength(1)
     const res = await post(lead, key, formOf(lead, bytes))
     expect(res.status).toBe(200)

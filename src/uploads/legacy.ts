@@ -210,7 +210,8 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
       if (file) throw new ServiceError('invalid_request', 'A form may have one file.')
       if (params.action !== undefined || chunk) throw fileAndAction()
       const idempotencyKey = req.headers['idempotency-key']
-      file = simple.receive({ caller, lead, filename, expectedBytes, idempotencyKey, signal })
+      const bytesCome = () => req.socket.bytesRead
+      file = simple.receive({ caller, lead, filename, expectedBytes, idempotencyKey, bytesCome, signal })
       file.failed.catch(fail)
       return file.sink
     }

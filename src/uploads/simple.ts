@@ -33,6 +33,8 @@ export interface FileIntent {
   /** The form's `Content-Length`. */
   expectedBytes: number | undefined
   idempotencyKey: string | string[] | undefined
+  /** How many bytes the connection has brought: whether it is alive. */
+  bytesCome(): number
   /** Aborts when the connection is gone. */
   signal: AbortSignal
 }
@@ -103,8 +105,13 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
   function receive(intent: FileIntent): Receiving {
     const filename = checkFilename(baseName(intent.filename))
     let resume = () => {}
-    let lastByteAt = performance.now()
+    let fail: (error: unknown) => void = () => {}
+    const failed = new Promise<never>((_, reject) => {
+      fail = reject
+    })
+    failed.catch(() => {})
     let watch: NodeJS.Timeout | undefined
+    let isComing = true
     const stream = new Readable({
       highWaterMark: HIGH_WATER_BYTES,
       read: () => resume(),
@@ -115,13 +122,30 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
     })
     stream.on('error', () => {})
 
-    const purpose = begin(intent, filename, () => {
+    /** A repeat of the request waits: this one may be dead. */
+    function watchLine() {
+      if (!isComing) return
+      let bytes = intent.bytesCome()
+      let sinceMs = performance.now()
       watch ??= setInterval(() => {
-        if (performance.now() - lastByteAt > SILENT_MS) stream.destroy()
+        const nowMs = performance.now()
+        if (intent.bytesCome() !== bytes) {
+          bytes = intent.bytesCome()
+          sinceMs = nowMs
+        } else if (nowMs - sinceMs > SILENT_MS) {
+          stream.destroy()
+          fail(cutOff())
+        }
       }, SILENT_MS / 8)
-    })
+    }
+    function stopWatching() {
+      isComing = false
+      clearInterval(watch)
+    }
+
+    const purpose = begin(intent, filename, watchLine)
     const digest = createHash('sha256')
-    const stored = purpose.then(async (to) => {
+    const received = purpose.then(async (to) => {
       if ('recordingId' in to) {
         for await (const piece of stream) digest.update(piece as Buffer)
         return
@@ -131,14 +155,10 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       if (end === 'stopped') throw passing('shutting_down', 'The service is restarting; try again shortly.')
       if (end !== 'all') throw cutOff()
     })
-    const received = stored.finally(() => clearInterval(watch))
-    received.catch(() => {})
-    const failed = new Promise<never>((_, reject) => received.catch(reject))
-    failed.catch(() => {})
+    received.catch(fail)
 
     const sink: Sink = {
       write(piece) {
-        lastByteAt = performance.now()
         if (stream.destroyed || stream.push(piece)) return undefined
         return new Promise((resolve) => {
           resume = resolve
@@ -153,6 +173,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
 
     /** Ends what was begun; a whole upload under a key stays where only we failed: its repeat finds it. */
     async function discard(error?: unknown): Promise<void> {
+      stopWatching()
       stream.destroy()
       await received.catch(() => {})
       const to = await purpose.catch(() => undefined)
@@ -167,6 +188,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
     }
 
     async function finish(callLogId: string): Promise<Recording> {
+      stopWatching()
       await received
       const to = await purpose
       const { lead } = intent

@@ -1,4 +1,4 @@
-/** What a server takes of memory for many legacy clients at once: /proc of a process of its own. */
+/** What a server takes of memory, told by /proc of a process of its own. */
 import { expect, test } from 'vitest'
 import { base64, legacyClient } from './support/legacy.ts'
 import { startProcess } from './support/process.ts'
@@ -7,6 +7,18 @@ import { jsonOf } from './support/service.ts'
 import { noise } from './support/tus.ts'
 
 const MiB = 2 ** 20
+
+test('a long file in one form stays under 250 MB', { timeout: 60_000 }, async () => {
+  const server = await startProcess()
+  const lead = await server.lead()
+  const form = new FormData()
+  form.append('file', new Blob(Array.from({ length: 300 }, () => noise(MiB))), 'call.wav')
+  form.append('call_log_id', lead.callLogId)
+  const headers = { authorization: `Bearer ${server.tokens.telecaller}` }
+  const res = await fetch(lead.recordings, { method: 'POST', body: form, headers })
+  expect((await jsonOf(res)).size).toBe(300 * MiB)
+  expect((await server.memory()).peakBytes).toBeLessThan(250e6)
+})
 
 test('fifty legacy clients at once with chunks of 1 MiB stay under 250 MB', { timeout: 60_000 }, async () => {
   const server = await startProcess()
