@@ -119,15 +119,21 @@ describe('kill -9', () => {
       const form = new FormData()
       form.append('file', new Blob([noise(300_000)]), 'call.wav')
       form.append('call_log_id', lead.callLogId)
-      const headers = { authorization: `Bearer ${server.tokens.telecaller}` }
-      await expect(fetch(lead.recordings, { method: 'POST', body: form, headers })).rejects.toThrow()
+      const headers = { authorization: `Bearer ${server.tokens.telecaller}`, 'idempotency-key': `"${step}"` }
+      const send = () => fetch(lead.recordings, { method: 'POST', body: form, headers })
+      await expect(send()).rejects.toThrow()
       await server.restart({ RECORDINGS_TEST_CRASH_AT: '' })
       const count = step === 'rights-checked' ? 0 : 1
       const recordings = async () => (await jsonOf(await server.api('GET', lead.recordings))).recordings as unknown[]
       await expect.poll(async () => (await recordings()).length).toBe(count)
       await expect.poll(() => server.files('uploads')).toEqual([])
-      const stored = (await server.files('recordings')).filter((file) => file.startsWith(`${lead.leadId}/`))
-      expect(stored).toHaveLength(count)
+      const stored = async () =>
+        (await server.files('recordings')).filter((file) => file.startsWith(`${lead.leadId}/`)).length
+      expect(await stored()).toBe(count)
+      // The client has had no answer, and asks again.
+      const again = await send()
+      expect([again.status, (await jsonOf(again)).size]).toEqual([200, 300_000])
+      expect([(await recordings()).length, await stored()]).toEqual([1, 1])
     },
   )
 })
