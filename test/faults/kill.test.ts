@@ -1,13 +1,14 @@
 import { request as httpRequest } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { runCommand, type ServerProcess, startProcess } from '../support/process.ts'
 import { jsonOf } from '../support/service.ts'
 import { DOORS, type Stored, sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 const KILLS = 50
+const RESTARTS = 8
 const LEADS = 4
 
 interface Listed {
@@ -41,43 +42,68 @@ async function expectExactly(server: ServerProcess, leadIds: string[], stored: S
   expect(alarms).toEqual([])
 }
 
-describe(`clients that upload through ${KILLS} kill -9 at random moments`, () => {
-  test('keep what was acknowledged, and get exactly one recording for each file', async () => {
-    const server = await startProcess({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' } })
-    const leads = await Promise.all(Array.from({ length: LEADS }, () => server.lead()))
-    const stored: Stored[] = []
-    let killing = true
-    const counts = { tus: 0, legacy: 0, simple: 0 }
+/** Clients through every door, until `disturb` is through with the server; then everything is accounted for. */
+async function storeThrough(server: ServerProcess, disturb: () => Promise<void>) {
+  const leads = await Promise.all(Array.from({ length: LEADS }, () => server.lead()))
+  const stored: Stored[] = []
+  let working = true
+  const counts = { tus: 0, legacy: 0, simple: 0 }
 
-    const work = async (door: keyof typeof DOORS, n: number) => {
-      while (killing) {
-        const bytes = noise(40_000 + Math.floor(Math.random() * 900_000))
-        const lead = leads[n % LEADS] as (typeof leads)[number]
-        const stepBytes = 20_000 + Math.floor(Math.random() * 150_000)
-        stored.push(await DOORS[door]({ client: server, lead, bytes, stepBytes }))
-        counts[door] += 1
-      }
+  const work = async (door: keyof typeof DOORS, n: number) => {
+    while (working) {
+      const bytes = noise(40_000 + Math.floor(Math.random() * 900_000))
+      const lead = leads[n % LEADS] as (typeof leads)[number]
+      const stepBytes = 20_000 + Math.floor(Math.random() * 150_000)
+      stored.push(await DOORS[door]({ client: server, lead, bytes, stepBytes }))
+      counts[door] += 1
     }
-    const workers = [work('tus', 0), work('tus', 1), work('legacy', 2), work('legacy', 3), work('simple', 0)]
-    const kills = (async () => {
-      for (let i = 0; i < KILLS; i++) {
-        await sleep(Math.random() * 400)
-        await server.kill('SIGKILL')
-        await server.restart()
-      }
-      killing = false
-    })()
-    await Promise.all([kills, ...workers])
-    console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
-    expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
+  }
+  const disturbed = disturb().finally(() => {
+    working = false
+  })
+  const workers = [work('tus', 0), work('tus', 1), work('legacy', 2), work('legacy', 3), work('simple', 0)]
+  await Promise.all([disturbed, ...workers])
+  await expectExactly(
+    server,
+    leads.map((lead) => lead.leadId),
+    stored,
+  )
+  return counts
+}
 
-    await expectExactly(
-      server,
-      leads.map((lead) => lead.leadId),
-      stored,
-    )
-  }, 240_000)
-})
+const MANY = { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' }
+
+test(`clients that upload through ${KILLS} kill -9 at random moments keep what was acknowledged, and get exactly one recording for each file`, async () => {
+  const server = await startProcess({ env: MANY })
+  const counts = await storeThrough(server, async () => {
+    for (let i = 0; i < KILLS; i++) {
+      await sleep(Math.random() * 400)
+      await server.kill('SIGKILL')
+      await server.restart()
+    }
+  })
+  console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
+  expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
+}, 240_000)
+
+test('clients that upload through restarts by SIGTERM: each ends in order, and nothing is lost or doubled', async () => {
+  const server = await startProcess({ env: MANY })
+  const tookMs: number[] = []
+  const counts = await storeThrough(server, async () => {
+    for (let i = 0; i < RESTARTS; i++) {
+      await sleep(300 + Math.random() * 500)
+      const startedAtMs = performance.now()
+      expect(await server.kill('SIGTERM')).toEqual({ code: 0, signal: null })
+      tookMs.push(performance.now() - startedAtMs)
+      await server.restart()
+    }
+  })
+  console.log(
+    `stored through ${RESTARTS} restarts: ${JSON.stringify(counts)}; the slowest end: ${Math.max(...tookMs).toFixed()} ms`,
+  )
+  expect(Math.max(...tookMs)).toBeLessThan(14_000)
+  expect(server.lines.filter((line) => line.level === 'fatal')).toEqual([])
+}, 120_000)
 
 test('a request that goes on for long loses no more than its last seconds to kill -9', async () => {
   const server = await startProcess()

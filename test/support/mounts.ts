@@ -3,7 +3,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterwards } from './service.ts'
@@ -33,7 +33,10 @@ export function mayMount(): boolean {
 export async function mountTmpfs(dir: string, bytes: number): Promise<void> {
   await mkdir(dir, { recursive: true })
   run('mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir)
-  afterwards(async () => run('umount', '--lazy', dir))
+  afterwards(async () => {
+    run('umount', '--lazy', dir)
+    await rm(dir, { recursive: true, force: true })
+  })
 }
 
 export const resizeTmpfs = (dir: string, bytes: number): void => run('mount', '-o', `remount,size=${bytes}`, dir)
