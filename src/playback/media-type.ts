@@ -130,8 +130,11 @@ export async function inspectMedia(read: ReadBytes, size: number, filename: stri
   return { contentType, durationSeconds, mediaCheck }
 }
 
-const plausibleSeconds = (seconds: number | undefined): number | null =>
-  seconds !== undefined && Number.isFinite(seconds) && seconds > 0 ? Math.round(seconds * 1000) / 1000 : null
+/** To the millisecond; null for what rounds to nothing, or is no number of seconds. */
+const plausibleSeconds = (seconds: number | undefined): number | null => {
+  const rounded = Math.round((seconds ?? 0) * 1000) / 1000
+  return Number.isFinite(rounded) && rounded > 0 ? rounded : null
+}
 
 /**
  * Duration of a WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`. music-metadata
