@@ -17,7 +17,7 @@ import { giveBack } from './staging.ts'
 const COMING_BYTES = 24 * 1024 * 1024
 /** Bodies read back from disk, whole: each is done with shortly, so that whoever waits here gets on. */
 const READ_BACK_BYTES = 8 * 1024 * 1024
-/** A body of unknown length stays in memory up to here. */
+/** Up to here a body is in memory in any case. */
 const SHORT_BYTES = 64 * 1024
 /** Buffers come in multiples of this; what is smaller is not kept. */
 const GRAIN_BYTES = 128 * 1024
@@ -201,7 +201,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
     }
   }
 
-  /** Of unknown length: most are short, and those need no file. */
+  /** Short, or of unknown length: most of those are short, and need no file. */
   function perhapsShort(maxBytes: number): Gathering {
     const pieces: Buffer[] = []
     let bytes = 0
@@ -222,7 +222,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
   }
 
   function gather(expectedBytes: number | undefined, maxBytes: number): Gathering {
-    if (expectedBytes === undefined) return perhapsShort(maxBytes)
+    if (expectedBytes === undefined || expectedBytes <= SHORT_BYTES) return perhapsShort(maxBytes)
     const size = sizeFor(Math.min(expectedBytes, maxBytes))
     return canCome(size) ? inMemory(size, maxBytes) : onDisk(size, maxBytes)
   }
