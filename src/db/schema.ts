@@ -62,7 +62,10 @@ export const uploads = sqliteTable(
     metadata: text(),
     /** Null as long as it is deferred. */
     length: integer(),
-    /** Bytes from 0 that are on disk, synced, and may be acknowledged. Never goes back. */
+    /**
+     * Bytes from 0 that are on disk, synced, and may be acknowledged. Goes back in one case alone: a legacy client has
+     * replaced a chunk by a shorter one, and the whole is put together anew.
+     */
     offset: integer().notNull().default(0),
     state: text({ enum: UPLOAD_STATES }).notNull().default('receiving'),
     /** Where the recording lies once the bytes have moved, relative to the recordings directory. Decided once. */
@@ -97,9 +100,9 @@ export const chunks = sqliteTable(
       .references(() => uploads.id, { onDelete: 'cascade' }),
     index: integer('chunk_index').notNull(),
     size: integer().notNull(),
-    /** Where it stands in the upload's file; null while it waits in a file of its own. */
+    /** Where it stands in the upload's file, or the one stands that it replaces; null while its turn has not come. */
     position: integer(),
-    /** The file it waits in, relative to the uploads directory; null once it stands in place. */
+    /** The file that has it instead, relative to the uploads directory; null once it stands in place. */
     file: text(),
   },
   (t) => [primaryKey({ columns: [t.uploadId, t.index] })],
