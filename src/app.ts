@@ -70,7 +70,7 @@ export function createApp(service: Service): Express {
       preflightContinue: true,
     }),
   )
-  app.use(healthRoutes({ db, library, isDraining: () => ingest.isDraining() }))
+  app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.options('/{*path}', (_req, res) => {

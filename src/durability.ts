@@ -4,6 +4,8 @@
  * Whoever asks while a sync of the same directory runs shares the next one, so that many uploads pay for few syncs.
  */
 import { closeSync, fsync as fsyncCallback, openSync } from 'node:fs'
+import { rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { promisify } from 'node:util'
 
 const fsync = promisify(fsyncCallback)
@@ -35,4 +37,15 @@ export function syncDirectory(directory: string): Promise<void> {
   // The running sync may have begun before the caller's change: only the next one surely covers it.
   entry.next ??= entry.running.catch(() => {}).then(start)
   return entry.next
+}
+
+/** Begins the name of a file that is there for a moment only. */
+export const PROBE = '.probe-'
+
+/** Rejects when the directory does not take a write just now. */
+export async function probeDirectory(directory: string): Promise<void> {
+  const file = path.join(directory, PROBE + process.pid)
+  await writeFile(file, 'ok')
+  // Another probe may have removed it.
+  await rm(file, { force: true })
 }

@@ -4,15 +4,17 @@
 import { Router } from 'express'
 import type { Database } from './db/database.ts'
 import type { Library } from './recordings/library.ts'
+import type { Staging } from './uploads/staging.ts'
 
 interface Parts {
   db: Database
   library: Library
+  staging: Pick<Staging, 'probe'>
   /** True once a shutdown has begun. */
   isDraining: () => boolean
 }
 
-export function healthRoutes({ db, library, isDraining }: Parts): Router {
+export function healthRoutes({ db, library, staging, isDraining }: Parts): Router {
   const router = Router()
 
   router.get('/livez', (_req, res) => {
@@ -20,7 +22,7 @@ export function healthRoutes({ db, library, isDraining }: Parts): Router {
   })
 
   router.get('/readyz', async (_req, res) => {
-    const [database, storage] = await Promise.allSettled([db.ping(), library.probe()])
+    const [database, storage] = await Promise.allSettled([db.ping(), Promise.all([library.probe(), staging.probe()])])
     const checks = {
       accepting: !isDraining(),
       database: database.status === 'fulfilled',

@@ -62,8 +62,8 @@ export async function createService(
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
   for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    await syncDirectory(path.dirname(directory))
+    const made = await mkdir(directory, { recursive: true, mode: 0o700 })
+    if (made !== undefined) await syncDirectory(path.dirname(made))
   }
   const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {

@@ -177,3 +177,10 @@ test('a second server on the same data directory waits for the first to end, or 
   await first.kill('SIGKILL')
   expect((await fetch(`${(await second).url}/readyz`)).status).toBe(200)
 }, 30_000)
+
+test('/readyz asked by many at once is 200 for all, and leaves nothing behind', async () => {
+  const server = await startProcess()
+  const answers = await Promise.all(Array.from({ length: 40 }, () => fetch(`${server.url}/readyz`)))
+  expect(answers.map((res) => res.status)).toEqual(answers.map(() => 200))
+  expect([...(await server.files('uploads')), ...(await server.files('recordings'))]).toEqual([])
+})

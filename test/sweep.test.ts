@@ -120,13 +120,23 @@ describe('bytes that belong to nothing', () => {
       at('uploads', stray),
       at('uploads', `${stray}.chunks/3-aa`),
       at('recordings', '.incoming/call-1_x.wav'),
+      at('recordings', '.probe-1'),
+      at('uploads', '.probe-1'),
     ]
     for (const file of files) await put(file)
     await sweep()
     expect(await harness.files('uploads')).toContain(stray)
     clock.advance(2 * HOUR)
     const planned = (await plan()).filter((step) => step.act === 'remove')
-    expect(planned.map((step) => step.file).sort()).toEqual([stray, `${stray}.chunks`, '.incoming/call-1_x.wav'].sort())
+    expect(planned.map((step) => `${step.from}/${step.file}`).sort()).toEqual(
+      [
+        `uploads/${stray}`,
+        `uploads/${stray}.chunks`,
+        'uploads/.probe-1',
+        'recordings/.incoming/call-1_x.wav',
+        'recordings/.probe-1',
+      ].sort(),
+    )
     await sweep()
     expect(await harness.files('uploads')).not.toContain(stray)
     expect(await harness.files('uploads')).not.toContain(`${stray}.chunks/3-aa`)

@@ -4,9 +4,9 @@
  * A key is a path relative to that directory. Nothing here is ever overwritten or half there: a file arrives by rename,
  * and its directory is synced before the caller hears of it. Knows files; knows nothing of the database or of HTTP.
  */
-import { constants, copyFile, type FileHandle, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { constants, copyFile, type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { syncDirectory } from '../durability.ts'
+import { probeDirectory, syncDirectory } from '../durability.ts'
 import { createOpenFiles, type OpenFile } from './open-files.ts'
 
 /** Files on their way in from another file system; no key begins so. */
@@ -139,11 +139,7 @@ export async function openLibrary(directory: string, onStep: (name: string) => v
         if (!isMissing(error)) throw error
       })
     },
-    probe: async () => {
-      const file = path.join(directory, `.probe-${process.pid}`)
-      await writeFile(file, 'ok')
-      await rm(file)
-    },
+    probe: () => probeDirectory(directory),
     close: openFiles.close,
   }
 }

@@ -26,7 +26,7 @@ import { promisify } from 'node:util'
 import { FileStore } from '@tus/file-store'
 import type { KvStore, Upload } from '@tus/server'
 import { sha256Of } from '../digest.ts'
-import { syncDirectory } from '../durability.ts'
+import { probeDirectory, syncDirectory } from '../durability.ts'
 import { ServiceError } from '../errors.ts'
 import { isId } from '../ids.ts'
 import { GrowingFiles } from './growing-files.ts'
@@ -333,6 +333,11 @@ export class Staging extends FileStore {
   stop(): void {
     this.#stopped = true
     for (const writer of this.#writers) writer.stop()
+  }
+
+  /** Rejects when the directory does not take a write. */
+  probe(): Promise<void> {
+    return probeDirectory(this.directory)
   }
 
   /** Drops what memory holds of an upload. */

@@ -15,6 +15,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import { recordings, UPLOAD_STATES, type UploadRow, uploads } from '../db/schema.ts'
+import { PROBE } from '../durability.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../recordings/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
@@ -63,6 +64,7 @@ export interface PlanParts {
   limits: Pick<Config['uploads'], 'expiresAfterMs'>
 }
 
+const isProbe = (name: string) => name.startsWith(PROBE)
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
 /** Size and age of what lies there; undefined when it is gone. */
@@ -201,17 +203,18 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
     }
     await breathe()
   }
-  for (const [folder, isOurs] of [
-    ['.incoming', () => true],
-    ['', (name: string) => name.startsWith('.probe-')],
+  const { directory } = library
+  for (const [from, folder, isOurs] of [
+    ['recordings', path.join(directory, '.incoming'), () => true],
+    ['recordings', directory, isProbe],
+    ['uploads', uploadsDir, isProbe],
   ] as const) {
-    for await (const names of namesIn(path.join(library.directory, folder))) {
+    for await (const names of namesIn(folder)) {
       for (const name of names.filter(isOurs)) {
-        const file = path.join(folder, name)
-        const it = await seen(path.join(library.directory, file))
-        if (it && !young(it.changedAtMs)) {
-          yield { act: 'remove', from: 'recordings', file, bytes: it.bytes, why: 'it never arrived whole' }
-        }
+        const it = await seen(path.join(folder, name))
+        if (!it || young(it.changedAtMs)) continue
+        const file = path.relative(from === 'uploads' ? uploadsDir : directory, path.join(folder, name))
+        yield { act: 'remove', from, file, bytes: it.bytes, why: 'it was there for a moment only' }
       }
     }
   }
