@@ -70,3 +70,21 @@ export function errorFields(error: unknown, depth: number = 0): ErrorFields {
     cause: error.cause === undefined || depth >= MAX_CAUSES ? undefined : errorFields(error.cause, depth + 1),
   }
 }
+
+const FLUSH_WITHIN_MS = 300
+
+/**
+ * Resolves when what was logged is written, or nobody reads it any more.
+ *
+ * To be awaited before the process is ended: at an exit pino writes what is left again and again until it is taken, for ever
+ * where the reader is gone.
+ */
+export async function flushLog(log: Log): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, FLUSH_WITHIN_MS)
+    log.flush(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

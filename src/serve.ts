@@ -4,7 +4,7 @@
 
 import { systemClock } from './clock.ts'
 import { readConfig } from './config.ts'
-import { createLog } from './log.ts'
+import { createLog, flushLog } from './log.ts'
 import { shutDown, startServer } from './server.ts'
 import { createService } from './service.ts'
 
@@ -23,16 +23,18 @@ export async function serve(): Promise<void> {
     const service = await createService(config, systemClock, log)
     const running = await startServer(service)
     service.sweep.start()
-    log.info({ url: running.url }, 'listening')
-
+    const exit = async (code: number) => {
+      await flushLog(log)
+      process.exit(code)
+    }
     let stopping = false
     const stop = async (signal: NodeJS.Signals) => {
-      if (stopping) process.exit(1)
+      if (stopping) return exit(1)
       stopping = true
       log.info({ signal }, 'stopping')
       setTimeout(() => {
         log.warn('the grace is over before all was finished; the next start goes on')
-        process.exit(0)
+        void exit(0)
       }, config.shutdownGraceMs)
       try {
         await shutDown(service, running)
@@ -40,10 +42,11 @@ export async function serve(): Promise<void> {
       } catch (error) {
         log.error({ err: error }, 'stopped with a fault; the next start goes on')
       }
-      process.exit(0)
+      await exit(0)
     }
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)
+    log.info({ url: running.url }, 'listening')
   } catch (error) {
     log.fatal({ err: error }, 'the service could not start')
     process.exitCode = 1

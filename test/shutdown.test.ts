@@ -184,3 +184,13 @@ test('/readyz asked by many at once is 200 for all, and leaves nothing behind', 
   expect(answers.map((res) => res.status)).toEqual(answers.map(() => 200))
   expect([...(await server.files('uploads')), ...(await server.files('recordings'))]).toEqual([])
 })
+
+test('SIGTERM: it ends also when nobody reads its log any more', async () => {
+  for (let i = 0; i < 3; i++) {
+    const server = await startProcess()
+    server.closeLog()
+    const startedAtMs = performance.now()
+    expect(await server.kill('SIGTERM')).toEqual({ code: 0, signal: null })
+    expect(performance.now() - startedAtMs).toBeLessThan(5_000)
+  }
+})

@@ -58,6 +58,8 @@ export interface ServerProcess extends TestClient {
   /** Resident memory in bytes, now and at its highest. */
   memory(): Promise<{ rssBytes: number; peakBytes: number }>
   openFiles(): Promise<number>
+  /** Nobody reads the log from now on. */
+  closeLog(): void
   /** Files under `uploads/` or `recordings/`, as relative paths. */
   files(folder: 'uploads' | 'recordings'): Promise<string[]>
 }
@@ -206,6 +208,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
       const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024
       return { rssBytes: bytes('VmRSS'), peakBytes: bytes('VmHWM') }
     },
+    closeLog: () => void child.stdout?.destroy(),
     openFiles: async () => (await readdir(`/proc/${pid}/fd`)).length,
     files: (folder) => filesIn(path.join(dir, folder)),
     ...(await clientOf(() => url)),
