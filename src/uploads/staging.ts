@@ -473,6 +473,7 @@ class Writer {
     this.#taken += chunk.length
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.length
+    this.#observe(chunk)
   }
 
   /** No more is taken; what was gathered is still written. */
@@ -499,7 +500,6 @@ class Writer {
     this.#gatheredBytes = 0
     this.#writing = true
     this.#writeAll(buffers, bytes, this.#position)
-    this.#observe(buffers, bytes)
   }
 
   #writeAll(buffers: Buffer[], bytes: number, position: number) {
@@ -518,17 +518,17 @@ class Writer {
     else fsWritev(this.#fd, buffers, position, written)
   }
 
-  /** The hash and the head, taken while the disk works. */
-  #observe(buffers: Buffer[], bytes: number) {
+  /** The hash and the head, taken while the chunk is still in the processor's cache. */
+  #observe(chunk: Buffer) {
     const warm = this.#warm
-    // A copy: a view would keep the socket's whole buffer alive.
-    if (warm.hashedTo === 0) warm.head = Buffer.concat(buffers, Math.min(bytes, HEAD_BYTES))
-    const { check } = this.#options
-    for (const buffer of buffers) {
-      warm.hash?.update(buffer)
-      check?.update(buffer)
+    const { head = Buffer.alloc(0), hashedTo } = warm
+    if (hashedTo < HEAD_BYTES && head.length === hashedTo) {
+      // A copy: a view would keep the socket's whole buffer alive.
+      warm.head = Buffer.concat([head, chunk], Math.min(hashedTo + chunk.length, HEAD_BYTES))
     }
-    warm.hashedTo += bytes
+    warm.hash?.update(chunk)
+    this.#options.check?.update(chunk)
+    warm.hashedTo += chunk.length
   }
 
   #wrote() {
