@@ -10,15 +10,14 @@ import { constants, createReadStream } from 'node:fs'
 import { copyFile, link, mkdir, mkdtemp, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm'
+import { asc, eq, inArray, sql } from 'drizzle-orm'
 import type { Config } from '../config.ts'
 import { type Database, openDatabase, openForReading, type ReadingDatabase } from '../db/database.ts'
 import { type Recording, recordings, uploads } from '../db/schema.ts'
 import { syncDirectory } from '../durability.ts'
 import { type Library, openLibrary } from '../recordings/library.ts'
+import { everyRecording } from './every-recording.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
-
-const STEP = 100
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
 
@@ -86,24 +85,12 @@ async function fill(parts: Parts): Promise<{ count: number; bytes: number; fault
   const { copy, folder } = parts
   const folders = new Set<string>()
   let faults = 0
-  for (let after = ''; ; ) {
-    const page = await copy.orm
-      .select()
-      .from(recordings)
-      .where(and(gt(recordings.id, after)))
-      .orderBy(asc(recordings.id))
-      .limit(STEP)
-      .all()
-    for (const recording of page) {
-      const fault = await take(parts, recording)
-      folders.add(path.dirname(path.join(folder, 'recordings', recording.path)))
-      if (fault === undefined) continue
-      faults += 1
-      process.stderr.write(`not in the backup: recording ${recording.id} (${recording.path}): ${fault}\n`)
-    }
-    const last = page.at(-1)
-    if (!last) break
-    after = last.id
+  for await (const recording of everyRecording(copy)) {
+    const fault = await take(parts, recording)
+    folders.add(path.dirname(path.join(folder, 'recordings', recording.path)))
+    if (fault === undefined) continue
+    faults += 1
+    process.stderr.write(`not in the backup: recording ${recording.id} (${recording.path}): ${fault}\n`)
   }
   for (const each of [...folders, path.join(folder, 'recordings')]) await syncDirectory(each)
   const total = await copy.orm

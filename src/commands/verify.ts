@@ -3,15 +3,14 @@
  *
  * Only reads; works beside a running server.
  */
-import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import type { Config } from '../config.ts'
 import { openForReading, type ReadingDatabase } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
 import { sha256Of } from '../digest.ts'
 import { type Library, openLibrary } from '../recordings/library.ts'
+import { everyRecording } from './every-recording.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
-
-const STEP = 100
 
 const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
 
@@ -53,27 +52,15 @@ export async function verify(config: Config): Promise<number> {
     let count = 0
     let bytes = 0
     let damaged = 0
-    for (let after = ''; ; ) {
-      const page = await db.orm
-        .select()
-        .from(recordings)
-        .where(and(gt(recordings.id, after)))
-        .orderBy(asc(recordings.id))
-        .limit(STEP)
-        .all()
-      for (const recording of page) {
-        const fault = await faultOf(library, recording, progress)
-        if (fault !== undefined && (await isDeleted(db, recording))) continue
-        count += 1
-        bytes += recording.size
-        if (fault === undefined) continue
-        damaged += 1
-        progress.done()
-        process.stdout.write(`damaged: recording ${recording.id} (${recording.path}) ${fault}\n`)
-      }
-      const last = page.at(-1)
-      if (!last) break
-      after = last.id
+    for await (const recording of everyRecording(db)) {
+      const fault = await faultOf(library, recording, progress)
+      if (fault !== undefined && (await isDeleted(db, recording))) continue
+      count += 1
+      bytes += recording.size
+      if (fault === undefined) continue
+      damaged += 1
+      progress.done()
+      process.stdout.write(`damaged: recording ${recording.id} (${recording.path}) ${fault}\n`)
     }
     progress.done()
     const outcome = damaged === 0 ? 'all as they were stored' : `${damaged} damaged`
