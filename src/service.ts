@@ -22,6 +22,7 @@ import { UploadLocker } from './uploads/locker.ts'
 import { createSpace, type Promised, type Space } from './uploads/space.ts'
 import { Staging } from './uploads/staging.ts'
 import { createSweep, type Sweep } from './uploads/sweep.ts'
+import { OPEN_STATES } from './uploads/upload.ts'
 
 export interface Service {
   readonly config: Config
@@ -44,7 +45,7 @@ const promised = async (db: Database): Promise<Promised[]> =>
   db.orm
     .select({ id: uploads.id, length: sql<number>`${uploads.length}`, offset: uploads.offset })
     .from(uploads)
-    .where(and(inArray(uploads.state, ['receiving', 'finishing']), isNotNull(uploads.length)))
+    .where(and(inArray(uploads.state, OPEN_STATES), isNotNull(uploads.length)))
     .all()
 
 /** A server that is being replaced needs a while to end. */

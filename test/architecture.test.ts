@@ -32,7 +32,7 @@ const RULES: Rule[] = [
     why: 'they are pure',
   },
   {
-    files: ['uploads/staging.ts', 'recordings/library.ts', 'recordings/open-files.ts'],
+    files: ['uploads/{staging,writer}.ts', 'recordings/library.ts', 'recordings/open-files.ts'],
     never: ['db/*', 'uploads/ingest.ts', 'uploads/sweep.ts'],
     types: ['db/schema.ts'],
     why: 'where bytes lie and the database know nothing of each other: ingest and sweep join them',
@@ -46,7 +46,7 @@ const RULES: Rule[] = [
     files: [
       'uploads/{ingest,register,finishing,upload}.ts',
       'uploads/sweep.ts',
-      'uploads/staging.ts',
+      'uploads/{staging,writer}.ts',
       'recordings/library.ts',
     ],
     never: [...DOORS, 'app.ts', 'request.ts', 'node:http', 'express'],

@@ -5,7 +5,8 @@ import path from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { checksumOf } from '../src/uploads/checksum.ts'
-import { type BodyCheck, Staging, type WriteOptions } from '../src/uploads/staging.ts'
+import { Staging } from '../src/uploads/staging.ts'
+import type { BodyCheck, WriteOptions } from '../src/uploads/writer.ts'
 import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'checksum-'))

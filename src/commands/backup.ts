@@ -16,6 +16,7 @@ import { type Database, openDatabase, openForReading, type ReadingDatabase } fro
 import { type Recording, recordings, uploads } from '../db/schema.ts'
 import { syncDirectory } from '../durability.ts'
 import { type Library, openLibrary } from '../recordings/library.ts'
+import { OPEN_STATES } from '../uploads/upload.ts'
 import { everyRecording } from './every-recording.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
@@ -138,7 +139,7 @@ async function make(config: Config, folder: string): Promise<number> {
     let sums: string
     try {
       // Bytes under way change all the time and are not part of it: their clients begin again.
-      await copy.write(copy.orm.delete(uploads).where(inArray(uploads.state, ['receiving', 'finishing'])))
+      await copy.write(copy.orm.delete(uploads).where(inArray(uploads.state, OPEN_STATES)))
       outcome = await fill({ live, copy, library, folder, progress })
       sums = await sumsOf(copy)
     } finally {

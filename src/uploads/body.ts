@@ -11,7 +11,7 @@ import type { Readable } from 'node:stream'
 import { ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { Space } from './space.ts'
-import { giveBack } from './staging.ts'
+import { giveBack } from './writer.ts'
 
 /** Bodies that fill memory as they come; a slow client holds its share for as long as it likes. */
 const COMING_BYTES = 24 * 1024 * 1024

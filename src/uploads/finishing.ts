@@ -74,7 +74,7 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}`,
       recordingId: sql`${sql.placeholder('recordingId')}`,
     })
-    .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, [...OPEN_STATES])))
+    .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, OPEN_STATES)))
     .prepare()
 
   /**

@@ -21,7 +21,7 @@ import { createFinishing, discardBytes, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
 import type { Space } from './space.ts'
-import type { BodyCheck, Staging, Written } from './staging.ts'
+import type { Staging } from './staging.ts'
 import {
   closed,
   hasAllBytes,
@@ -33,6 +33,7 @@ import {
   type UploadIntent,
   whileOpen,
 } from './upload.ts'
+import type { BodyCheck, Written } from './writer.ts'
 
 export interface AppendOptions {
   maxBytes?: number

@@ -59,7 +59,7 @@ export function createRegister({ db, staging, library, space, events, clock, lim
     .where(
       and(
         eq(uploads.id, sql.placeholder('id')),
-        inArray(uploads.state, [...OPEN_STATES]),
+        inArray(uploads.state, OPEN_STATES),
         lte(uploads.offset, sql.placeholder('offset')),
       ),
     )

@@ -19,7 +19,7 @@ import { idempotencyOf, otherRequest } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
 import type { Sink } from './multipart.ts'
-import { isWhole } from './upload.ts'
+import { isOpen, isWhole } from './upload.ts'
 
 /** A request whose repeat is waiting is given up for dead after so long without a byte. */
 const SILENT_MS = 2_000
@@ -98,7 +98,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
     const row = await ingest.find(id)
     if (row.state === 'finished' && row.recordingId !== null) return row.recordingId
     if (isWhole(row)) return (await ingest.finish(id)).recordingId
-    if (row.state === 'receiving' || row.state === 'finishing') await ingest.cancel(id)
+    if (isOpen(row)) await ingest.cancel(id)
     return undefined
   }
 

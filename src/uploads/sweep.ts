@@ -14,13 +14,13 @@ import { and, asc, eq, gt, inArray, lt, lte, not, or, type SQL, sql } from 'driz
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, UPLOAD_STATES, type UploadRow, uploads } from '../db/schema.ts'
+import { recordings, UPLOAD_STATES, uploads } from '../db/schema.ts'
 import { PROBE } from '../durability.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../recordings/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
 import type { Ingest } from './ingest.ts'
-import { isWhole } from './upload.ts'
+import { isWhole, OPEN_STATES } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000
@@ -35,7 +35,6 @@ const REMEMBERED_EXPIRIES = 2
 const RETRY_AFTER_MS = 2_000
 const RETRY_AFTER_AT_MOST_MS = 120_000
 
-const OPEN_STATES: UploadRow['state'][] = ['receiving', 'finishing']
 const CLOSED_STATES = UPLOAD_STATES.filter((state) => !OPEN_STATES.includes(state))
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 

@@ -29,7 +29,6 @@ import { idempotencyOf } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
 import { endAnswer, letBodyCome } from './linger.ts'
 import type { UploadLocker } from './locker.ts'
-import type { BodyCheck } from './staging.ts'
 import { createEngine, type EngineRequest, send } from './tus-engine.ts'
 import {
   type Creation,
@@ -41,6 +40,7 @@ import {
   promisedSha256,
   textOf,
 } from './tus-headers.ts'
+import type { BodyCheck } from './writer.ts'
 
 const TUS_VERSION = '1.0.0'
 const EXTENSIONS = [

@@ -32,7 +32,7 @@ export interface UploadIntent {
 }
 
 /** An upload in one of these may still become a recording. */
-export const OPEN_STATES = ['receiving', 'finishing'] as const
+export const OPEN_STATES: UploadRow['state'][] = ['receiving', 'finishing']
 export const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
 
 export const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
@@ -75,6 +75,6 @@ export function newRow(intent: UploadIntent, atMs: number): UploadRow {
 }
 
 /** The upload's row, while it may still become a recording: for what only then may be changed. */
-export const whileOpen = (id: string) => and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES]))
+export const whileOpen = (id: string) => and(eq(uploads.id, id), inArray(uploads.state, OPEN_STATES))
 
 export const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')

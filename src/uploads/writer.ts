@@ -1,0 +1,262 @@
+/**
+ * One source on its way into one open file: gathered into large writes at an explicit position, hashed while it passes,
+ * stored as far as it came when its connection dies or it is stopped.
+ */
+import type { Hash } from 'node:crypto'
+import { fdatasync as fsDatasync, write as fsWrite, writev as fsWritev } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { promisify } from 'node:util'
+
+const datasync = promisify(fsDatasync)
+
+/** Bytes gathered before a write is worth its cost. */
+const GATHER_BYTES = 512 * 1024
+/** A long request makes what it has brought durable this often: what a crash can cost a client. */
+const CHECKPOINT_EVERY_MS = 5_000
+/** As much of the beginning as telling its media type takes. */
+export const HEAD_BYTES = 4_100
+
+/** What the bytes of one write must fulfil to count. */
+export interface BodyCheck {
+  /** Sees the bytes as they pass, in order. */
+  update(bytes: Uint8Array): void
+  /** Asked once, when all have come. @throws when that can't be told: the bytes do not count then */
+  holds(): boolean
+}
+
+export interface WriteOptions {
+  /** How many bytes may land; the rest is an overrun. */
+  maxBytes?: number
+  /** Stops the writing; what came is kept. */
+  signal?: AbortSignal
+  /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
+  length?: number | undefined
+  /** All that comes moves on at once when it has come whole; see `length`. */
+  movesOn?: boolean | undefined
+  /** Called while a long write goes on, each time `offset` bytes are on disk; never where a check may undo them. */
+  onCheckpoint?: (offset: number) => Promise<void>
+  /** With a check, all bytes count or none does: only those of a source that ended, and that the check holds for. */
+  check?: BodyCheck | undefined
+}
+
+/** How a write ended. In every case the bytes up to `offset` are on disk. */
+export interface Written {
+  offset: number
+  /**
+   * `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land;
+   * `mismatch`: the source ended, and the check does not hold.
+   */
+  end: 'all' | 'cut' | 'stopped' | 'overrun' | 'mismatch'
+  /** A write that failed part of the way (ENOSPC …). */
+  error?: unknown
+}
+
+export interface WriterOptions extends WriteOptions {
+  /** Called before the first bytes of a new file are told of: its name must last too. */
+  onFirstCheckpoint: () => Promise<void>
+}
+
+/** What memory has of an upload's bytes: their running hash, how far it goes, and how they begin. */
+export interface Warm {
+  hash: Hash | undefined
+  hashedTo: number
+  head: Buffer | undefined
+}
+
+/** Moves one source into one open file: a write in flight while the next is gathered. */
+export class Writer {
+  readonly done: Promise<Written>
+  readonly #fd: number
+  readonly #source: Readable
+  readonly #warm: Warm
+  readonly #options: WriterOptions
+  readonly #maxBytes: number
+  #settle!: (written: Written) => void
+  #gathered: Buffer[] = []
+  #gatheredBytes = 0
+  #taken = 0
+  #position: number
+  #writing = false
+  #end: Written['end'] | undefined
+  #checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
+  #checkpointed: number
+
+  constructor(fd: number, source: Readable, offset: number, warm: Warm, options: WriterOptions) {
+    this.#fd = fd
+    this.#source = source
+    this.#warm = warm
+    this.#options = options
+    this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
+    this.#position = offset
+    this.#checkpointed = offset
+    this.done = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+    if (options.signal?.aborted) this.#finish('stopped')
+    else if (source.destroyed) this.#finish(source.readableEnded ? 'all' : 'cut')
+    else this.#listen()
+  }
+
+  #listen() {
+    const source = this.#source
+    this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    source.on('end', this.#onEnd)
+    source.on('error', this.#onCut)
+    source.on('close', this.#onCut)
+    source.on('data', this.#onData)
+  }
+
+  /** Called now and then: slow bytes are written, a long request is made durable. */
+  tick(now: number) {
+    if (this.#writing || this.#end || this.#checkpointIfDue(now)) return
+    if (this.#gatheredBytes > 0) this.#flush()
+  }
+
+  /** Bytes that keep coming are no reason to put it off: it is looked at after each write, too. */
+  #checkpointIfDue(now: number): boolean {
+    const { onCheckpoint, check } = this.#options
+    if (now < this.#checkpointAt || this.#position === this.#checkpointed || !onCheckpoint || check) return false
+    void this.#checkpoint(onCheckpoint)
+    return true
+  }
+
+  #onData = (chunk: Buffer) => {
+    const room = this.#maxBytes - this.#taken
+    if (chunk.length > room) {
+      if (room > 0) this.#take(chunk.subarray(0, room))
+      return this.#finish('overrun')
+    }
+    this.#take(chunk)
+    if (this.#gatheredBytes < GATHER_BYTES) return
+    if (this.#writing) this.#source.pause()
+    else this.#flush()
+  }
+  #onEnd = () => this.#finish('all')
+  #onCut = () => this.#finish('cut')
+  stop() {
+    this.#onAbort()
+  }
+
+  #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
+
+  #take(chunk: Buffer) {
+    this.#taken += chunk.length
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.length
+    this.#observe(chunk)
+  }
+
+  /** No more is taken; what was gathered is still written. */
+  #finish(end: Written['end']) {
+    if (this.#end) return
+    this.#end = end
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#source.off('data', this.#onData)
+    this.#source.off('end', this.#onEnd)
+    this.#source.off('close', this.#onCut)
+    // A late error of the source must not go unhandled; the listener that stays does nothing any more.
+    if (end !== 'all') this.#source.pause()
+    if (!this.#writing) this.#flush()
+  }
+
+  #flush() {
+    if (this.#gatheredBytes === 0) {
+      if (this.#end) this.#settle({ offset: this.#position, end: this.#end })
+      return
+    }
+    const buffers = this.#gathered
+    const bytes = this.#gatheredBytes
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    this.#writing = true
+    this.#writeAll(buffers, bytes, this.#position)
+  }
+
+  #writeAll(buffers: Buffer[], bytes: number, position: number) {
+    const written = (error: NodeJS.ErrnoException | null, count: number) => {
+      if (error) return this.#fail(error)
+      this.#position += count
+      if (count === bytes) {
+        for (const buffer of buffers) giveBack(buffer)
+        return this.#wrote()
+      }
+      if (count === 0) return this.#fail(Object.assign(new Error('the disk took no bytes'), { code: 'ENOSPC' }))
+      this.#writeAll(rest(buffers, count), bytes - count, position + count)
+    }
+    const only = buffers[0]
+    if (buffers.length === 1 && only) fsWrite(this.#fd, only, 0, only.length, position, written)
+    else fsWritev(this.#fd, buffers, position, written)
+  }
+
+  /** The hash and the head, taken while the chunk is still in the processor's cache. */
+  #observe(chunk: Buffer) {
+    const warm = this.#warm
+    const { head = Buffer.alloc(0), hashedTo } = warm
+    if (hashedTo < HEAD_BYTES && head.length === hashedTo) {
+      // A copy: a view would keep the socket's whole buffer alive.
+      warm.head = Buffer.concat([head, chunk], Math.min(hashedTo + chunk.length, HEAD_BYTES))
+    }
+    warm.hash?.update(chunk)
+    this.#options.check?.update(chunk)
+    warm.hashedTo += chunk.length
+  }
+
+  #wrote() {
+    this.#writing = false
+    if (!this.#end && this.#checkpointIfDue(performance.now())) return
+    if (this.#end || this.#gatheredBytes >= GATHER_BYTES) this.#flush()
+    if (!this.#end && this.#source.isPaused()) this.#source.resume()
+  }
+
+  #fail(error: unknown) {
+    this.#writing = false
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    // The hash has seen bytes that did not land.
+    this.#warm.hash = undefined
+    this.#warm.hashedTo = -1
+    this.#finish('stopped')
+    this.#settle({ offset: this.#position, end: this.#end ?? 'stopped', error })
+  }
+
+  async #checkpoint(report: (offset: number) => Promise<void>) {
+    this.#writing = true
+    const position = this.#position
+    try {
+      await datasync(this.#fd)
+      if (this.#checkpointed === 0) await this.#options.onFirstCheckpoint()
+      await report(position)
+      this.#checkpointed = position
+    } catch {
+      // The end of the request tries again, and its outcome is what the client hears.
+    }
+    this.#checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
+    this.#wrote()
+  }
+}
+
+/** Smaller buffers are views of a pool that others use too. */
+const OWN_MEMORY_BYTES = 16 * 1024
+
+/**
+ * Frees a written buffer's memory now. Left to the collector, the 64 KiB buffers of a socket make V8 mark the whole heap
+ * every few megabytes received.
+ */
+export function giveBack(buffer: Buffer): void {
+  const memory = buffer.buffer as ArrayBuffer
+  if (buffer.length >= OWN_MEMORY_BYTES && memory.byteLength === buffer.length) memory.transfer(0)
+}
+
+/** The buffers without their first `count` bytes. */
+function rest(buffers: Buffer[], count: number): Buffer[] {
+  let left = count
+  const result: Buffer[] = []
+  for (const buffer of buffers) {
+    if (left >= buffer.length) left -= buffer.length
+    else {
+      result.push(left > 0 ? buffer.subarray(left) : buffer)
+      left = 0
+    }
+  }
+  return result
+}
