@@ -6,8 +6,8 @@ export default defineConfig({
     exclude: ['test/faults/**'],
     pool: 'forks', // a process for each file: native code, signals and working directories stay apart
     maxWorkers: 2,
-    testTimeout: 15_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000, // a machine may have other work: what hangs is told from what is slow
+    hookTimeout: 60_000,
     teardownTimeout: 10_000,
     reporters: ['default'],
   },
