@@ -70,9 +70,9 @@ export function createApp(service: Service): Express {
       preflightContinue: true,
     }),
   )
-  app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
+  app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })

@@ -85,7 +85,9 @@ export const uploads = sqliteTable(
     lastByteAtMs: integer('last_byte_at_ms').notNull(),
   },
   (t) => [
-    uniqueIndex('uploads_idempotency').on(t.callerId, t.leadId, t.idempotencyKey),
+    uniqueIndex('uploads_idempotency')
+      .on(t.callerId, t.leadId, t.idempotencyKey)
+      .where(sql`idempotency_key is not null`),
     index('uploads_open').on(t.callerId).where(sql`state in ('receiving', 'finishing')`),
     index('uploads_by_age').on(t.state, t.lastByteAtMs),
   ],

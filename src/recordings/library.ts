@@ -4,6 +4,7 @@
  * A key is a path relative to that directory. Nothing here is ever overwritten or half there: a file arrives by rename,
  * and its directory is synced before the caller hears of it. Knows files; knows nothing of the database or of HTTP.
  */
+import { renameSync } from 'node:fs'
 import { constants, copyFile, type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { probeDirectory, syncDirectory } from '../durability.ts'
@@ -96,7 +97,7 @@ export async function openLibrary(directory: string, onStep: (name: string) => v
 
   async function move(source: string, file: string): Promise<void> {
     try {
-      await rename(source, file)
+      renameSync(source, file)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
       return copyIn(source, file)

@@ -6,7 +6,7 @@
  */
 
 import type { Readable } from 'node:stream'
-import { type KvStore, Metadata, Upload } from '@tus/server'
+import { type KvStore, Upload } from '@tus/server'
 import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
 import type { Auth } from '../auth.ts'
 import type { Clock } from '../clock.ts'
@@ -550,14 +550,9 @@ export function createIngest(parts: Parts) {
   }
 }
 
-const asUpload = (row: UploadRow) =>
-  new Upload({
-    id: row.id,
-    offset: row.offset,
-    metadata: row.metadata === null ? undefined : Metadata.parse(row.metadata),
-    ...(row.length !== null && { size: row.length }),
-    creation_date: new Date(row.createdAtMs).toISOString(),
-  })
+/** What the library asks of an upload; its metadata and its age are answered by the door. */
+const asUpload = ({ id, offset, length }: UploadRow) =>
+  new Upload({ id, offset, ...(length !== null && { size: length }) })
 
 const shuttingDown = () =>
   new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {

@@ -11,11 +11,11 @@ import {
   closeSync,
   constants,
   fdatasync as fsDatasync,
-  open as fsOpen,
   fstat as fsStat,
   ftruncate as fsTruncate,
   write as fsWrite,
   mkdirSync,
+  openSync,
 } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
@@ -30,14 +30,13 @@ import { isId } from '../ids.ts'
 import { GrowingFiles } from './growing-files.ts'
 import { HEAD_BYTES, type Warm, type WriteOptions, Writer, type Written } from './writer.ts'
 
-const openFd = promisify(fsOpen)
 const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
 const statFd = promisify(fsStat)
 const writePart = promisify(fsWrite)
 
-/** Slow bytes wait no longer than this for their write. */
-const FLUSH_EVERY_MS = 250
+/** How often writers are asked whether slow bytes have waited long enough. */
+const LOOK_EVERY_MS = 100
 /** Running hashes and heads kept for uploads between their requests. */
 const WARM_UPLOADS = 4_000
 /** Read and written at once when one file is copied into another. */
@@ -46,6 +45,7 @@ export class Staging extends FileStore {
   readonly #warm = new Map<string, Warm>()
   readonly #growing = new GrowingFiles()
   readonly #writers = new Set<Writer>()
+  readonly #memory = { held: 0 }
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -85,37 +85,45 @@ export class Staging extends FileStore {
   async append(source: Readable, id: string, offset: number, options: WriteOptions = {}): Promise<Written> {
     // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
     const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
-    const fd = await openFd(this.pathOf(id), constants.O_RDWR | fresh, 0o600)
+    const file: { fd?: number } = {}
+    const openFile = (synced: boolean): number => {
+      file.fd ??= openSync(this.pathOf(id), constants.O_RDWR | fresh | (synced ? constants.O_DSYNC : 0), 0o600)
+      return file.fd
+    }
     let warm = this.#warm.get(id)
     try {
-      if (!warm || warm.hashedTo !== offset) {
+      if (warm?.hashedTo !== offset) {
         // Another process wrote here before, or a write failed: what lies beyond the offset was never acknowledged.
-        if (!fresh) await cutBack(fd, offset)
-        warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+        if (!fresh) await cutBack(openFile(false), offset)
+        warm = { hash: fresh ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
       }
       this.#keepWarm(id, warm)
       const before = options.check && { ...warm, hash: warm.hash?.copy() }
-      const writer = new Writer(fd, source, offset, warm, {
+      const writer = new Writer(source, offset, warm, {
         ...options,
+        open: openFile,
+        memory: this.#memory,
         onFirstCheckpoint: () => syncDirectory(this.directory),
       })
       this.#track(writer)
       if (this.#stopped) writer.stop()
       const written = await writer.done.finally(() => this.#untrack(writer))
+      const { fd } = file
+      if (fd === undefined && written.error) throw written.error
       if (before && (written.end !== 'all' || written.error || !options.check?.holds())) {
-        await truncateFd(fd, offset)
+        if (fd !== undefined) await truncateFd(fd, offset)
         this.#keepWarm(id, before)
         return { offset, end: written.end === 'all' ? 'mismatch' : written.end, error: written.error }
       }
-      if (written.offset > offset) await datasync(fd)
+      if (fd !== undefined && written.offset > offset && !writer.synced) await datasync(fd)
       const whole = options.movesOn ? written.end === 'all' : written.offset === options.length
-      if (offset === 0 && !whole) await syncDirectory(this.directory)
+      if (fresh && !whole) await syncDirectory(this.directory)
       return written
     } catch (error) {
       this.#warm.delete(id)
       throw error
     } finally {
-      closeSync(fd) // synced before: nothing is left to do that could block
+      if (file.fd !== undefined) closeSync(file.fd) // synced before: nothing is left to do that could block
     }
   }
 
@@ -319,7 +327,7 @@ export class Staging extends FileStore {
     this.#ticker ??= setInterval(() => {
       const now = performance.now()
       for (const each of this.#writers) each.tick(now)
-    }, FLUSH_EVERY_MS)
+    }, LOOK_EVERY_MS)
   }
 
   #untrack(writer: Writer) {

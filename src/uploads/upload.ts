@@ -1,11 +1,11 @@
 /**
  * An upload as its row tells it: what it begins with, and what its state means.
  */
+import { randomBytes } from 'node:crypto'
 import { and, eq, inArray } from 'drizzle-orm'
 import type { Caller } from '../auth.ts'
 import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { newId } from '../ids.ts'
 import { isPartial } from './concatenation.ts'
 import type { Idempotency } from './idempotency.ts'
 
@@ -44,7 +44,7 @@ export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !i
 export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
   const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
-  return `${row.leadId}/${callLogId}_${timestamp}_${newId().replaceAll('-', '').slice(0, 12)}.${extension}`
+  return `${row.leadId}/${callLogId}_${timestamp}_${randomBytes(6).toString('hex')}.${extension}`
 }
 
 export function newRow(intent: UploadIntent, atMs: number): UploadRow {

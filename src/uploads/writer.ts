@@ -9,8 +9,13 @@ import { promisify } from 'node:util'
 
 const datasync = promisify(fsDatasync)
 
-/** Bytes gathered before a write is worth its cost. */
-const GATHER_BYTES = 512 * 1024
+/** Bytes gathered for one write. Clients send chunks of 1 MiB: one of these is one write, and its sync with it. */
+const GATHER_BYTES = 1280 * 1024
+/** The same once all writers together hold `PLENTY_BYTES`: many uploads at once share the memory. */
+const FRUGAL_GATHER_BYTES = 256 * 1024
+const PLENTY_BYTES = 32 * 1024 * 1024
+/** Bytes of a slow line wait this long for others to be written with. */
+const PATIENCE_MS = 150
 /** A long request makes what it has brought durable this often: what a crash can cost a client. */
 const CHECKPOINT_EVERY_MS = 5_000
 /** As much of the beginning as telling its media type takes. */
@@ -52,6 +57,14 @@ export interface Written {
 }
 
 export interface WriterOptions extends WriteOptions {
+  /** Bytes that this writer and others hold; each keeps its part of the count. */
+  memory: { held: number }
+  /**
+   * Called once, before the first write.
+   *
+   * @param synced each write is to be on disk when it returns (`O_DSYNC`): all that will come is in this one
+   */
+  open: (synced: boolean) => number
   /** Called before the first bytes of a new file are told of: its name must last too. */
   onFirstCheckpoint: () => Promise<void>
 }
@@ -63,10 +76,12 @@ export interface Warm {
   head: Buffer | undefined
 }
 
-/** Moves one source into one open file: a write in flight while the next is gathered. */
+/** Moves one source into one file: a write in flight while the next is gathered. */
 export class Writer {
   readonly done: Promise<Written>
-  readonly #fd: number
+  /** Undefined before the first write. */
+  #fd: number | undefined
+  #synced = false
   readonly #source: Readable
   readonly #warm: Warm
   readonly #options: WriterOptions
@@ -74,19 +89,22 @@ export class Writer {
   #settle!: (written: Written) => void
   #gathered: Buffer[] = []
   #gatheredBytes = 0
+  #gatheredSinceMs = 0
   #taken = 0
+  readonly #start: number
   #position: number
   #writing = false
   #end: Written['end'] | undefined
+  #error: unknown
   #checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
   #checkpointed: number
 
-  constructor(fd: number, source: Readable, offset: number, warm: Warm, options: WriterOptions) {
-    this.#fd = fd
+  constructor(source: Readable, offset: number, warm: Warm, options: WriterOptions) {
     this.#source = source
     this.#warm = warm
     this.#options = options
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
+    this.#start = offset
     this.#position = offset
     this.#checkpointed = offset
     this.done = new Promise((resolve) => {
@@ -106,17 +124,23 @@ export class Writer {
     source.on('data', this.#onData)
   }
 
+  /** Whether each write was on disk when it returned. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
   /** Called now and then: slow bytes are written, a long request is made durable. */
   tick(now: number) {
     if (this.#writing || this.#end || this.#checkpointIfDue(now)) return
-    if (this.#gatheredBytes > 0) this.#flush()
+    if (this.#gatheredBytes > 0 && now - this.#gatheredSinceMs >= PATIENCE_MS) this.#flush()
   }
 
   /** Bytes that keep coming are no reason to put it off: it is looked at after each write, too. */
   #checkpointIfDue(now: number): boolean {
     const { onCheckpoint, check } = this.#options
     if (now < this.#checkpointAt || this.#position === this.#checkpointed || !onCheckpoint || check) return false
-    void this.#checkpoint(onCheckpoint)
+    if (this.#fd === undefined) return false
+    void this.#checkpoint(this.#fd, onCheckpoint)
     return true
   }
 
@@ -127,7 +151,7 @@ export class Writer {
       return this.#finish('overrun')
     }
     this.#take(chunk)
-    if (this.#gatheredBytes < GATHER_BYTES) return
+    if (!this.#isWorthAWrite()) return
     if (this.#writing) this.#source.pause()
     else this.#flush()
   }
@@ -139,10 +163,16 @@ export class Writer {
 
   #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
 
+  #isWorthAWrite(): boolean {
+    return this.#gatheredBytes >= (this.#options.memory.held < PLENTY_BYTES ? GATHER_BYTES : FRUGAL_GATHER_BYTES)
+  }
+
   #take(chunk: Buffer) {
+    if (this.#gatheredBytes === 0) this.#gatheredSinceMs = performance.now()
     this.#taken += chunk.length
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.length
+    this.#options.memory.held += chunk.length
     this.#observe(chunk)
   }
 
@@ -161,7 +191,7 @@ export class Writer {
 
   #flush() {
     if (this.#gatheredBytes === 0) {
-      if (this.#end) this.#settle({ offset: this.#position, end: this.#end })
+      if (this.#end) this.#conclude(this.#end)
       return
     }
     const buffers = this.#gathered
@@ -169,23 +199,39 @@ export class Writer {
     this.#gathered = []
     this.#gatheredBytes = 0
     this.#writing = true
-    this.#writeAll(buffers, bytes, this.#position)
+    try {
+      this.#writeAll(this.#fd ?? this.#open(bytes), buffers, bytes, this.#position)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
-  #writeAll(buffers: Buffer[], bytes: number, position: number) {
+  #open(bytes: number): number {
+    this.#synced = this.#end !== undefined || this.#position + bytes === this.#options.length
+    this.#fd = this.#options.open(this.#synced)
+    return this.#fd
+  }
+
+  #conclude(end: Written['end']) {
+    this.#options.memory.held -= this.#start + this.#taken - this.#position // what a failed write has dropped
+    this.#settle({ offset: this.#position, end, ...(this.#error !== undefined && { error: this.#error }) })
+  }
+
+  #writeAll(fd: number, buffers: Buffer[], bytes: number, position: number) {
     const written = (error: NodeJS.ErrnoException | null, count: number) => {
       if (error) return this.#fail(error)
       this.#position += count
+      this.#options.memory.held -= count
       if (count === bytes) {
         for (const buffer of buffers) giveBack(buffer)
         return this.#wrote()
       }
       if (count === 0) return this.#fail(Object.assign(new Error('the disk took no bytes'), { code: 'ENOSPC' }))
-      this.#writeAll(rest(buffers, count), bytes - count, position + count)
+      this.#writeAll(fd, rest(buffers, count), bytes - count, position + count)
     }
     const only = buffers[0]
-    if (buffers.length === 1 && only) fsWrite(this.#fd, only, 0, only.length, position, written)
-    else fsWritev(this.#fd, buffers, position, written)
+    if (buffers.length === 1 && only) fsWrite(fd, only, 0, only.length, position, written)
+    else fsWritev(fd, buffers, position, written)
   }
 
   /** The hash and the head, taken while the chunk is still in the processor's cache. */
@@ -204,26 +250,27 @@ export class Writer {
   #wrote() {
     this.#writing = false
     if (!this.#end && this.#checkpointIfDue(performance.now())) return
-    if (this.#end || this.#gatheredBytes >= GATHER_BYTES) this.#flush()
+    if (this.#end || this.#isWorthAWrite()) this.#flush()
     if (!this.#end && this.#source.isPaused()) this.#source.resume()
   }
 
   #fail(error: unknown) {
+    this.#error = error
     this.#writing = false
     this.#gathered = []
     this.#gatheredBytes = 0
     // The hash has seen bytes that did not land.
     this.#warm.hash = undefined
     this.#warm.hashedTo = -1
-    this.#finish('stopped')
-    this.#settle({ offset: this.#position, end: this.#end ?? 'stopped', error })
+    if (this.#end) this.#flush()
+    else this.#finish('stopped')
   }
 
-  async #checkpoint(report: (offset: number) => Promise<void>) {
+  async #checkpoint(fd: number, report: (offset: number) => Promise<void>) {
     this.#writing = true
     const position = this.#position
     try {
-      await datasync(this.#fd)
+      await datasync(fd)
       if (this.#checkpointed === 0) await this.#options.onFirstCheckpoint()
       await report(position)
       this.#checkpointed = position

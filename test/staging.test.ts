@@ -1,0 +1,44 @@
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { PassThrough } from 'node:stream'
+import { afterAll, describe, expect, test } from 'vitest'
+import { Staging } from '../src/uploads/staging.ts'
+import { noise } from './support/tus.ts'
+
+const directory = mkdtempSync(path.join(tmpdir(), 'staging-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+const configstore = { get: async () => undefined, set: async () => {}, delete: async () => {} }
+const staging = new Staging({ directory, configstore })
+const MIB = 2 ** 20
+
+/** A source that has brought these bytes, and may bring more. */
+function coming(bytes: Buffer): PassThrough {
+  const source = new PassThrough({ highWaterMark: 2 * bytes.length })
+  for (let at = 0; at < bytes.length; at += 65_536) source.write(Buffer.from(bytes.subarray(at, at + 65_536)))
+  return source
+}
+
+describe('bytes on their way', () => {
+  test('a disk that is full while more are coming is told of, not taken for a request that was stopped', async () => {
+    symlinkSync('/dev/full', path.join(directory, 'full'))
+    const written = await staging.append(coming(noise(2 * MIB)), 'full', 0)
+    expect(written).toMatchObject({ offset: 0, error: { code: 'ENOSPC' } })
+    expect(staging.passed('full')).toBeUndefined()
+  })
+
+  test('a file that can not be made is told of as such', async () => {
+    symlinkSync(path.join(directory, 'gone', 'call'), path.join(directory, 'call'))
+    await expect(staging.append(coming(noise(2 * MIB)), 'call', 0)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('a line that falls silent has its bytes in the file shortly, long before they make a write', async () => {
+    const bytes = noise(100_000)
+    const source = coming(bytes)
+    const appended = staging.append(source, 'silent', 0)
+    await expect.poll(() => readFileSync(path.join(directory, 'silent')).length).toBe(bytes.length)
+    source.destroy()
+    expect(await appended).toMatchObject({ offset: bytes.length, end: 'cut' })
+    expect(readFileSync(path.join(directory, 'silent')).equals(bytes)).toBe(true)
+  })
+})
