@@ -75,6 +75,13 @@ interface Context {
   error?: ServiceError
 }
 
+/**
+ * Where the context hangs at the request. In a `WeakMap`, each would outlive two collections of the young heap and move
+ * to the old one, with its request and all.
+ */
+const CONTEXT = Symbol('what is settled about this request')
+type Known = IncomingMessage & { [CONTEXT]?: Context }
+
 interface Parts {
   config: Config
   auth: Auth
@@ -84,7 +91,6 @@ interface Parts {
 }
 
 export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
-  const contexts = new WeakMap<IncomingMessage, Context>()
   const sha256ById = db.orm
     .select({ sha256: recordings.sha256 })
     .from(recordings)
@@ -93,7 +99,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   ingest.staging.extensions = EXTENSIONS
 
   const contextOf = (request: unknown): Context => {
-    const context = contexts.get((request as EngineRequest).runtime.node.req)
+    const context = ((request as EngineRequest).runtime.node.req as Known)[CONTEXT]
     if (!context) throw new Error('the engine asks about a request that it was not given')
     return context
   }
@@ -131,7 +137,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       return { status_code: context.error.status, body: asText(context.error) }
     },
     writeBody: async (body, upload, maxBytes, signal) => {
-      const context = contexts.get(body as IncomingMessage) as Context
+      const context = (body as Known)[CONTEXT] as Context
       if (upload.offset === upload.size) return upload.offset
       letBodyCome(context.req, context.res)
       const { offset, end } = await ingest.append(upload.id, body, { maxBytes, signal, check: context.check })
@@ -278,7 +284,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   }
 
   async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
-    contexts.set(req, context)
+    ;(req as Known)[CONTEXT] = context
     const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
     // Under a key it is found again, and goes on where it stands.
