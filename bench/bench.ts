@@ -77,7 +77,7 @@ const HEAD = ['work', 'unit', 'ours', 'peer', '', 'ratio', 'wanted', 'hoped for'
 function rowsOf(work: Work, [mine, ...peers]: readonly Result[]): string[][] {
   if (!mine) return []
   return peers.map((peer, i) => {
-    const ratio = median(mine.figures) / median(peer.figures)
+    const ratios = mine.figures.map((each, run) => each / (peer.figures[run] ?? Number.NaN))
     const target = i === 0 ? work.target : undefined
     const both = (of: (result: Result) => number) => `${figure(of(mine))} / ${figure(of(peer))}`
     return [
@@ -86,8 +86,8 @@ function rowsOf(work: Work, [mine, ...peers]: readonly Result[]): string[][] {
       i === 0 ? withSpread(mine.figures) : '',
       peer.contestant,
       withSpread(peer.figures),
-      `${figure(ratio)}×`,
-      target ? wanted(target, ratio) : '',
+      withSpread(ratios, '×'),
+      target ? wanted(target, median(ratios)) : '',
       target?.hopedFor ?? '',
       both(({ runs }) => median(runs.map((run) => run.cpuMsPerOperation))),
       both(({ runs }) => Math.max(...runs.map((run) => run.peakMiB))),

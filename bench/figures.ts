@@ -22,10 +22,10 @@ export function figure(value: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-export const withSpread = (values: readonly number[]): string =>
+export const withSpread = (values: readonly number[], unit = ''): string =>
   values.length > 1
-    ? `${figure(median(values))} (${figure(Math.min(...values))}–${figure(Math.max(...values))})`
-    : figure(median(values))
+    ? `${figure(median(values))}${unit} (${figure(Math.min(...values))}–${figure(Math.max(...values))})`
+    : `${figure(median(values))}${unit}`
 
 /** A Markdown table whose columns stand below each other. */
 export function table(rows: readonly (readonly string[])[]): string {

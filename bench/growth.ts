@@ -15,14 +15,14 @@ import { perSecond, type Work } from './work.ts'
 
 /** Uploads and ranges, by how many are at once. */
 export async function withConnections(options: Options, say: (line?: string) => void): Promise<unknown> {
-  const seconds = options.quick ? 0.3 : 2
+  const timed = options.quick ? { seconds: 0.3 } : { seconds: 0.5, slices: 4 }
   const call = wav(MIB)
   const results: Record<string, unknown> = {}
   const rows = [
     ['at once', 'uploads/s', 'p99 ms', 'peak MiB', '@tus/server', 'ranges/s', 'p99 ms', 'sendFile', 'others'],
   ]
   for (const connections of options.quick ? [1, 16] : [1, 16, 64, 256]) {
-    const load = { connections, seconds }
+    const load = { connections, ...timed }
     const common = { what: '', unit: '', figureOf: perSecond, load }
     const uploads: Work = { ...common, name: 'uploads', operation: (can) => can.inTwo?.(call), peers: [tusExpress] }
     const ranges: Work = {

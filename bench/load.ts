@@ -15,6 +15,8 @@ export interface Load {
   connections: number
   /** For how long operations begin; without it each connection does one. */
   seconds?: number
+  /** A run is so many times this load, in turn with those of the others; 1 where it is left out. */
+  slices?: number
   /** Connections begin one after the other within this time. */
   spreadMs?: number
 }
@@ -33,10 +35,43 @@ export interface Run {
   otherCores: number
 }
 
+/** A load that went through without a pause. */
+export interface Slice {
+  tookMs: readonly number[]
+  wallSeconds: number
+  /** Of the server, user and system. */
+  cpuSeconds: number
+  /** Of neither the server nor the load. */
+  otherSeconds: number
+  peakMiB: number
+  peakAnonMiB: number
+}
+
 const LOOK_EVERY_MS = 100
 
 /** @param checks how many of the workers' last operations are looked into afterwards */
 export async function run(running: Running, operation: Operation, load: Load, checks: number): Promise<Run> {
+  return together([await slice(running, operation, load, checks)])
+}
+
+export function together(slices: readonly Slice[]): Run {
+  const sum = (of: (each: Slice) => number) => slices.reduce((total, each) => total + of(each), 0)
+  const tookMs = slices.flatMap((each) => each.tookMs)
+  const wallSeconds = sum((each) => each.wallSeconds)
+  return {
+    operations: tookMs.length,
+    wallSeconds,
+    p50Ms: quantile(tookMs, 0.5),
+    p99Ms: quantile(tookMs, 0.99),
+    cpuMsPerOperation: (sum((each) => each.cpuSeconds) * 1000) / tookMs.length,
+    peakMiB: Math.max(...slices.map((each) => each.peakMiB)),
+    peakAnonMiB: Math.max(...slices.map((each) => each.peakAnonMiB)),
+    otherCores: Math.max(0, sum((each) => each.otherSeconds) / wallSeconds),
+  }
+}
+
+/** @param checks how many of the workers' last operations are looked into afterwards */
+export async function slice(running: Running, operation: Operation, load: Load, checks: number): Promise<Slice> {
   const connections = Array.from({ length: load.connections }, () => new Connection(running.port))
   await Promise.all(connections.map((connection) => connection.open()))
   const lastChecks: Check[] = []
@@ -71,14 +106,5 @@ export async function run(running: Running, operation: Operation, load: Load, ch
   const { peakMiB } = running.memory()
   for (const check of lastChecks.slice(0, checks)) await check(connections[0] as Connection)
   for (const connection of connections) connection.close()
-  return {
-    operations: tookMs.length,
-    wallSeconds,
-    p50Ms: quantile(tookMs, 0.5),
-    p99Ms: quantile(tookMs, 0.99),
-    cpuMsPerOperation: (cpuSeconds * 1000) / tookMs.length,
-    peakMiB,
-    peakAnonMiB,
-    otherCores: Math.max(0, otherSeconds / wallSeconds),
-  }
+  return { tookMs, wallSeconds, cpuSeconds, otherSeconds, peakMiB, peakAnonMiB }
 }

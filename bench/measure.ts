@@ -1,11 +1,11 @@
 /**
- * One kind of work, measured: its servers are started side by side and run in turn, so that the machine's moods fall on
- * all alike.
+ * One kind of work, measured: its servers are started side by side and run in turn, a slice of a run at a time, so that
+ * the machine's moods fall on all alike.
  */
 import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import type { Contestant, Site, Started } from './contestant.ts'
-import { type Load, type Operation, type Run, run } from './load.ts'
+import { type Load, type Operation, type Run, type Slice, slice, together } from './load.ts'
 import type { Work } from './work.ts'
 
 export interface Result {
@@ -38,11 +38,19 @@ export async function measure(
   { dir, media, runs, quick }: Options,
 ): Promise<Result[]> {
   const entries: Entry[] = []
-  const oneRun = async ({ started }: Entry, operation: Operation, load: Load) => {
+  const oneSlice = async ({ started }: Entry, operation: Operation, load: Load) => {
     const checks = quick ? load.connections : 1
-    const result = await run(started.running, operation, load, checks)
+    const result = await slice(started.running, operation, load, checks)
     if (!work.keeps) started.sweep()
     return result
+  }
+  /** A run of each. */
+  const oneRound = async () => {
+    const slices = new Map<Entry, Slice[]>(entries.map((entry) => [entry, []]))
+    for (let i = 0; i < (work.load.slices ?? 1); i++) {
+      for (const [entry, taken] of slices) taken.push(await oneSlice(entry, entry.operation, work.load))
+    }
+    for (const [entry, taken] of slices) entry.runs.push(together(taken))
   }
   try {
     for (const [i, contestant] of contestants.entries()) {
@@ -55,12 +63,10 @@ export async function measure(
       for (const entry of entries) {
         const { operation, load } = work.warmUp ?? work
         const warmUp = await operationOf({ name: work.name, operation }, entry.contestant, entry.started)
-        await oneRun(entry, warmUp, load.seconds === undefined ? load : { ...load, seconds: load.seconds / 2 })
+        for (let i = 0; i < (load.slices ?? 1); i++) await oneSlice(entry, warmUp, load)
       }
     }
-    for (let i = 0; i < runs; i++) {
-      for (const entry of entries) entry.runs.push(await oneRun(entry, entry.operation, work.load))
-    }
+    for (let i = 0; i < runs; i++) await oneRound()
   } finally {
     for (const { started } of entries) await started.running.stop()
     rmSync(dir, { recursive: true, force: true })
