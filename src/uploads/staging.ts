@@ -303,7 +303,7 @@ export class Staging extends FileStore {
   /** Where an upload's bytes lie. @throws when the id could leave the directory */
   pathOf(id: string): string {
     if (!isId(id)) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    return path.join(this.directory, id)
+    return this.directory + path.sep + id
   }
 
   /** The folder for what waits beside an upload's file; no upload's name, since ids have no dot. */

@@ -3,9 +3,9 @@
  *
  * Its `handle()` turns the Node request into a web Request and its body into a web stream and back, through a
  * PassThrough and a limiter in 16 KiB steps. Its handlers ask for less: a method, a URL, headers to get, and a way to
- * write. So they get a plain object, bodies stay Node streams that go straight to the core, and the Response is
- * written straight to the Node response. What this file relies on inside the library is checked when it is made, and
- * tested.
+ * write. So they get a plain object, bodies stay Node streams that go straight to the core, and what they answer is
+ * a plain object too (a `Response` is a stream again), which is written straight to the Node response. What this file
+ * relies on inside the library is checked when it is made, and tested.
  */
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
@@ -62,8 +62,30 @@ export interface EngineOptions extends Omit<ServerOptions, 'locker' | 'datastore
   writeBody: WriteBody
 }
 
-/** The part of a handler that is replaced. */
-interface WritingHandler {
+/** What the handlers answer: a `Response`, as far as the library and the door look at one. */
+export class Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+
+  constructor(status: number, headers: ConstructorParameters<typeof Headers>[0] = {}, text = '') {
+    this.status = status
+    this.headers = new Headers(headers)
+    this.text = text
+  }
+
+  static async of(response: Response): Promise<Answer> {
+    return new Answer(response.status, response.headers, response.body === null ? '' : await response.text())
+  }
+
+  get ok(): boolean {
+    return this.status >= 200 && this.status < 300
+  }
+}
+
+/** The parts of a handler that are replaced. */
+interface OpenHandler {
+  write(status: number, headers?: ConstructorParameters<typeof Headers>[0], text?: string): Answer
   writeToStore(
     body: Readable | null,
     upload: Upload,
@@ -78,20 +100,23 @@ export interface Engine {
    *
    * @param headers what the library may see of the request's headers
    */
-  handle(method: string, headers: EngineHeaders, req: IncomingMessage, res: ServerResponse): Promise<Response>
+  handle(method: string, headers: EngineHeaders, req: IncomingMessage, res: ServerResponse): Promise<Answer>
 }
 
 export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
   const server = new Server({ lockDrainTimeout: 1, ...options })
   for (const name of ['PATCH', 'POST'] as const) {
-    const handler = server.handlers[name] as unknown as WritingHandler
-    if (typeof handler.writeToStore !== 'function')
-      throw new Error(`@tus/server: the ${name} handler has no writeToStore`)
+    const handler = server.handlers[name] as unknown as OpenHandler
+    for (const replaced of ['writeToStore', 'write'] as const) {
+      if (typeof handler[replaced] !== 'function')
+        throw new Error(`@tus/server: the ${name} handler has no ${replaced}`)
+    }
+    handler.write = (status, headers, text) => new Answer(status, headers, text)
     handler.writeToStore = (body, upload, maxBytes, { signal }) =>
       body ? writeBody(body, upload, maxBytes, signal) : Promise.resolve(upload.offset)
   }
   return {
-    handle(method, headers, req, res) {
+    async handle(method, headers, req, res) {
       const request: EngineRequest = {
         method,
         // The path alone: the library takes whatever follows the last slash for the id.
@@ -100,7 +125,8 @@ export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
         body: req,
         runtime: { node: { req, res } },
       }
-      return server.handleWeb(request as unknown as Parameters<Server['handleWeb']>[0])
+      const answer = await server.handleWeb(request as unknown as Parameters<Server['handleWeb']>[0])
+      return answer instanceof Answer ? answer : Answer.of(answer)
     },
   }
 }
@@ -109,11 +135,11 @@ export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
 export async function send(
   req: IncomingMessage,
   res: ServerResponse,
-  response: Response,
+  answer: Answer,
   extra: OutgoingHttpHeaders,
 ): Promise<void> {
   if (res.headersSent || res.destroyed) return
-  for (const [name, value] of response.headers) {
+  for (const [name, value] of answer.headers) {
     if (name.startsWith('access-control-') || name === 'connection' || name === 'content-length') continue
     res.setHeader(name, value)
   }
@@ -121,9 +147,9 @@ export async function send(
     const value = extra[name]
     if (value !== undefined) res.setHeader(name, value)
   }
-  res.statusCode = response.status
-  const text = response.body === null ? '' : await response.text()
-  if (response.status !== 204) res.setHeader('Content-Length', Buffer.byteLength(text))
+  res.statusCode = answer.status
+  const { text } = answer
+  if (answer.status !== 204) res.setHeader('Content-Length', Buffer.byteLength(text))
   if (text !== '' && !res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'text/plain; charset=utf-8')
   await endAnswer(req, res, text)
 }

@@ -285,19 +285,19 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   async function handle(method: string, req: Request, res: Response, context: Context, row?: UploadRow): Promise<void> {
     ;(req as Known)[CONTEXT] = context
-    const response = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
+    const answer = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
     // Under a key it is found again, and goes on where it stands.
     const isRefused = context.error !== undefined && context.error.status < 500
     const isLost = (context.error || context.cut) && req.headers['idempotency-key'] === undefined
     if (context.creation && (isRefused || isLost)) await abandon(context)
-    if (context.error || !response.ok) {
+    if (context.error || !answer.ok) {
       res.locals.error = context.error
-      return send(req, res, response, context.error?.headers ?? {})
+      return send(req, res, answer, context.error?.headers ?? {})
     }
     const more =
       method === 'DELETE' ? {} : await uploadHeaders(method, req, await ingest.find(context.uploadId as string))
-    await send(req, res, response, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
+    await send(req, res, answer, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
   }
 
   async function create(req: Request, res: Response): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * An upload as its row tells it: what it begins with, and what its state means.
  */
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { and, eq, inArray } from 'drizzle-orm'
 import type { Caller } from '../auth.ts'
 import { type UploadRow, uploads } from '../db/schema.ts'
@@ -44,7 +44,7 @@ export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !i
 export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
   const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
-  return `${row.leadId}/${callLogId}_${timestamp}_${randomBytes(6).toString('hex')}.${extension}`
+  return `${row.leadId}/${callLogId}_${timestamp}_${randomUUID().slice(-12)}.${extension}`
 }
 
 export function newRow(intent: UploadIntent, atMs: number): UploadRow {
