@@ -29,6 +29,11 @@ const ANSWER_WITHIN_MS = 500
 /** What was answered is given this long to be read. */
 const READ_WITHIN_MS = 1_000
 const LOOK_EVERY_MS = 20
+/**
+ * A body is taken in so far while nobody reads it yet, as during the commit of its upload: reading goes on instead of
+ * stopping and starting again, and bytes are still in the processor's cache when they are hashed.
+ */
+const READ_AHEAD_BYTES = 256 * 1024
 
 interface Exchange {
   req: IncomingMessage
@@ -46,6 +51,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
     requestTimeout: 0,
     headersTimeout: 60_000,
     keepAliveTimeout: 65_000,
+    highWaterMark: READ_AHEAD_BYTES,
   })
   const app = createApp(service)
   const active = new Set<Exchange>()
