@@ -26,8 +26,8 @@ const tusPeer = ({ dir }: Site) =>
 
 export const tusExpress: Contestant = nodePeer('@tus/server in Express', 'tus-express.ts', tusPeer)
 export const tusBare: Contestant = nodePeer('@tus/server on node:http', 'tus-bare.ts', tusPeer)
-/** How fast a Node server could be at most that takes digests. */
-export const least: Contestant = nodePeer('the least Node can do', 'node-least.ts', tusPeer)
+/** About how far a Node server could get that takes digests. */
+export const nodeBare: Contestant = nodePeer('node:http and a digest', 'node-bare.ts', tusPeer)
 
 const formPeer = ({ dir }: Site): Abilities => ({
   form: (body) =>

@@ -4,7 +4,7 @@
 import { MIB, wav } from './bodies.ts'
 import type { Abilities, Contestant } from './contestant.ts'
 import type { Load, Operation, Run } from './load.ts'
-import { busboy, jsonAppend, least, multer, nginx, sendFile, tusBare, tusExpress } from './peers.ts'
+import { busboy, jsonAppend, multer, nginx, nodeBare, sendFile, tusBare, tusExpress } from './peers.ts'
 
 export interface Work {
   name: string
@@ -52,7 +52,7 @@ export function allWork(quick: boolean): Work[] {
       name: 'small-c16',
       what: '1 MiB by POST + PATCH, 16 at once',
       operation: (can) => can.inTwo?.(call),
-      peers: [tusExpress, tusBare, least],
+      peers: [tusExpress, tusBare, nodeBare],
       target: { ratio: 2, hopedFor: '4×' },
     },
     {
@@ -69,7 +69,7 @@ export function allWork(quick: boolean): Work[] {
       name: 'small1-c16',
       what: '1 MiB by one POST, 16 at once',
       operation: (can) => can.inOne?.(call),
-      peers: [tusExpress, tusBare, least],
+      peers: [tusExpress, tusBare, nodeBare],
       target: { ratio: 2.2, hopedFor: '5×' },
     },
     {
@@ -79,7 +79,7 @@ export function allWork(quick: boolean): Work[] {
       figureOf: megabytesPerSecond(bigTimes * MIB),
       operation: (can) => can.inTwo?.(call, { times: bigTimes }),
       load: { connections: 1 },
-      peers: [tusExpress, tusBare, least],
+      peers: [tusExpress, tusBare, nodeBare],
       target: { ratio: 2.2, hopedFor: '4×' },
     },
     {

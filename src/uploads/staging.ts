@@ -85,9 +85,12 @@ export class Staging extends FileStore {
   async append(source: Readable, id: string, offset: number, options: WriteOptions = {}): Promise<Written> {
     // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
     const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
-    const file: { fd?: number } = {}
+    const file: { fd?: number; synced?: boolean } = {}
     const openFile = (synced: boolean): number => {
-      file.fd ??= openSync(this.pathOf(id), constants.O_RDWR | fresh | (synced ? constants.O_DSYNC : 0), 0o600)
+      if (file.fd === undefined) {
+        file.fd = openSync(this.pathOf(id), constants.O_RDWR | fresh | (synced ? constants.O_DSYNC : 0), 0o600)
+        file.synced = synced
+      }
       return file.fd
     }
     let warm = this.#warm.get(id)
@@ -115,7 +118,7 @@ export class Staging extends FileStore {
         this.#keepWarm(id, before)
         return { offset, end: written.end === 'all' ? 'mismatch' : written.end, error: written.error }
       }
-      if (fd !== undefined && written.offset > offset && !writer.synced) await datasync(fd)
+      if (fd !== undefined && written.offset > offset && !file.synced) await datasync(fd)
       const whole = options.movesOn ? written.end === 'all' : written.offset === options.length
       if (fresh && !whole) await syncDirectory(this.directory)
       return written

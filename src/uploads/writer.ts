@@ -62,9 +62,9 @@ export interface WriterOptions extends WriteOptions {
   /**
    * Called once, before the first write.
    *
-   * @param synced each write is to be on disk when it returns (`O_DSYNC`): all that will come is in this one
+   * @param isLast all that will come is in this write: it may as well be on disk when it returns (`O_DSYNC`)
    */
-  open: (synced: boolean) => number
+  open: (isLast: boolean) => number
   /** Called before the first bytes of a new file are told of: its name must last too. */
   onFirstCheckpoint: () => Promise<void>
 }
@@ -81,7 +81,6 @@ export class Writer {
   readonly done: Promise<Written>
   /** Undefined before the first write. */
   #fd: number | undefined
-  #synced = false
   readonly #source: Readable
   readonly #warm: Warm
   readonly #options: WriterOptions
@@ -122,11 +121,6 @@ export class Writer {
     source.on('error', this.#onCut)
     source.on('close', this.#onCut)
     source.on('data', this.#onData)
-  }
-
-  /** Whether each write was on disk when it returned. */
-  get synced(): boolean {
-    return this.#synced
   }
 
   /** Called now and then: slow bytes are written, a long request is made durable. */
@@ -207,8 +201,8 @@ export class Writer {
   }
 
   #open(bytes: number): number {
-    this.#synced = this.#end !== undefined || this.#position + bytes === this.#options.length
-    this.#fd = this.#options.open(this.#synced)
+    const isLast = this.#end !== undefined || this.#position + bytes === this.#options.length
+    this.#fd = this.#options.open(isLast)
     return this.#fd
   }
 

@@ -44,6 +44,17 @@ function callsOf(trace: string): Call[] {
   return calls
 }
 
+/** The calls of each request that was answered, the answer last. */
+function answered(trace: string): Call[][] {
+  const requests: Call[][] = [[]]
+  for (const call of callsOf(trace)) {
+    requests.at(-1)?.push(call)
+    if (call.name === 'answer') requests.push([])
+  }
+  requests.pop()
+  return requests
+}
+
 const isWrite = ({ name }: Call) => /^(p?write(v|64)?|pwritev)$/.test(name)
 const isSync = ({ name, text }: Call) => /^f(data)?sync$/.test(name) && text.endsWith('= 0')
 const isRename = ({ name }: Call) => name.startsWith('rename')
@@ -55,10 +66,9 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
   beforeAll(async () => {
     const dir = await mkdtemp(path.join(tmpdir(), 'trace-'))
     const trace = path.join(dir, 'trace')
-    const server = await startProcess({
-      wrapper: ['strace', '-f', '-y', '-s', '40', '-e', `trace=${CALLS}`, '-o', trace],
-      env: { LOG_LEVEL: 'info' },
-    })
+    const traced = ['strace', '-f', '-y', '-s', '40', '-e', `trace=${CALLS}`, '-o', trace]
+    const env = { LOG_LEVEL: 'info' }
+    const server = await startProcess({ wrapper: traced, env })
     const lead = await server.lead()
     const tus = tusClient(server.tokens.telecaller)
     const bytes = noise(3_000)
@@ -83,16 +93,21 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
       body: form,
     })
     expect(sent.status).toBe(200)
+    const resumed = await tus.begin(lead, bytes.length)
+    await tus.patch(resumed, 0, bytes.subarray(0, 1_000))
     await server.kill('SIGTERM')
+    requests = answered(await readFile(trace, 'utf8'))
+    expect(requests.length).toBe(13)
 
-    requests = [[]]
-    for (const call of callsOf(await readFile(trace, 'utf8'))) {
-      requests.at(-1)?.push(call)
-      if (call.name === 'answer') requests.push([])
-    }
-    requests.pop()
+    // What another process has written, this one finds on the disk.
+    const next = await startProcess({ wrapper: traced, env, dir: server.dir })
+    const goneOn = new URL(new URL(resumed).pathname, next.url)
+    expect((await tus.patch(goneOn.href, 1_000, bytes.subarray(1_000))).status).toBe(204)
+    await next.kill('SIGTERM')
+    const afterStart = answered(await readFile(trace, 'utf8'))
+    expect(afterStart.length).toBe(1)
+    requests.push(...afterStart)
     await rm(dir, { recursive: true })
-    expect(requests.length).toBe(11)
   }, 60_000)
 
   /** A write that is on disk when it returns: its descriptor was opened so. */
@@ -148,6 +163,11 @@ describe.skipIf(!hasStrace())('what is acknowledged is on the disk before the an
   test('tus: the last part, and the finish', () => {
     expectSynced(requests[4] as Call[], '/uploads/')
     expectFinished(requests[4] as Call[])
+  })
+
+  test('tus: the last part, after a start', () => {
+    expectSynced(requests[13] as Call[], '/uploads/')
+    expectFinished(requests[13] as Call[])
   })
 
   test('legacy: a chunk that came early, and one in its place', () => {

@@ -1,6 +1,6 @@
 /**
- * The least that a Node server can do with an upload: take the bytes, their SHA-256, and write them into a file. Answers
- * as much of tus as the load asks for.
+ * A bare Node server: takes the bytes, takes their SHA-256, and writes them into a file. Answers as much of tus as the
+ * load asks for.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { closeSync, openSync, statSync, writev } from 'node:fs'
