@@ -1,5 +1,5 @@
 /**
- * One source on its way into one open file: gathered into large writes at an explicit position, hashed while it passes,
+ * One source on its way into one file: gathered into large writes at an explicit position, hashed while it passes,
  * stored as far as it came when its connection dies or it is stopped.
  */
 import type { Hash } from 'node:crypto'

@@ -59,23 +59,34 @@ async function onDisk(server: ServerProcess, bytes: number): Promise<void> {
     .toBe(bytes)
 }
 
+/** An upload whose PATCH has brought its first `sent` bytes, stored by now, and is still open. */
+async function underWay(length: number, sent: number) {
+  const server = await startProcess()
+  const lead = await server.lead()
+  const bytes = noise(length)
+  const { tus, url } = await begun(server, lead, bytes.length)
+  const patch = await openPatch(url, server.tokens.telecaller, 0, bytes.length)
+  await patch.write(bytes.subarray(0, sent))
+  await onDisk(server, sent)
+  return { server, bytes, tus, url, patch }
+}
+
+/** HEAD tells the offset, and waits for no dead connection. */
+async function expectToldAtOnce(tus: ReturnType<typeof tusClient>, url: string, offset: number): Promise<void> {
+  const startedAtMs = performance.now()
+  const head = await tus.head(url)
+  expect(performance.now() - startedAtMs).toBeLessThan(500)
+  expect(offsetOf(head)).toBe(offset)
+}
+
 describe('a connection that ends in the middle of a PATCH', { timeout: 20_000 }, () => {
   test.for([
     ['FIN', 'end'],
     ['RST', 'resetAndDestroy'],
   ] as const)('by %s: what came is kept, and the upload goes on there', async ([, end]) => {
-    const server = await startProcess()
-    const lead = await server.lead()
-    const bytes = noise(400_000)
-    const { tus, url } = await begun(server, lead, bytes.length)
-    const patch = await openPatch(url, server.tokens.telecaller, 0, bytes.length)
-    await patch.write(bytes.subarray(0, 150_000))
-    await onDisk(server, 150_000)
+    const { bytes, tus, url, patch } = await underWay(400_000, 150_000)
     patch.socket[end]()
-    const startedAtMs = performance.now()
-    const head = await tus.head(url)
-    expect(performance.now() - startedAtMs).toBeLessThan(500)
-    expect(offsetOf(head)).toBe(150_000)
+    await expectToldAtOnce(tus, url, 150_000)
     const last = await tus.patch(url, 150_000, bytes.subarray(150_000))
     expect(last.headers.get('recording-id')).not.toBeNull()
   })
@@ -110,17 +121,8 @@ describe('a connection that ends in the middle of a PATCH', { timeout: 20_000 },
 
 describe('an upload that another request wants', { timeout: 30_000 }, () => {
   test('is taken over from a silent connection at once, and its late bytes never land', async () => {
-    const server = await startProcess()
-    const lead = await server.lead()
-    const bytes = noise(300_000)
-    const { tus, url } = await begun(server, lead, bytes.length)
-    const old = await openPatch(url, server.tokens.telecaller, 0, bytes.length)
-    await old.write(bytes.subarray(0, 100_000))
-    await onDisk(server, 100_000)
-    const startedAtMs = performance.now()
-    const head = await tus.head(url)
-    expect(performance.now() - startedAtMs).toBeLessThan(500)
-    expect(offsetOf(head)).toBe(100_000)
+    const { server, bytes, tus, url, patch: old } = await underWay(300_000, 100_000)
+    await expectToldAtOnce(tus, url, 100_000)
     const wrong = Buffer.alloc(50_000, 'x')
     await old.write(wrong)
     const next = tus.patch(url, 100_000, bytes.subarray(100_000))
