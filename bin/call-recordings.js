@@ -11,7 +11,7 @@ if (stripsTypes) run()
 else refuse()
 
 function run() {
-  const [first, then] = ['../src/drizzle-as-commonjs.ts', '../src/cli.ts']
+  const [first, then] = ['../src/db/drizzle-as-commonjs.ts', '../src/cli.ts']
   import(first)
     .then(({ loadDrizzleAsCommonJs }) => {
       loadDrizzleAsCommonJs()

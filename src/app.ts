@@ -3,16 +3,16 @@
  */
 import cors from 'cors'
 import express, { type Express, type RequestHandler } from 'express'
-import { healthRoutes } from './health.ts'
-import { leadRoutes } from './leads.ts'
+import { legacyRoutes } from './doors/legacy/legacy.ts'
+import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
+import { letBodyCome } from './http/early-answers.ts'
+import { healthRoutes } from './http/health.ts'
+import { notFound, problems } from './http/problem.ts'
+import { requestLog } from './http/request-log.ts'
+import { leadRoutes } from './leads/routes.ts'
 import { playbackRoutes } from './playback/playback.ts'
-import { notFound, problems } from './problem.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
-import { requestLog } from './request-log.ts'
 import type { Service } from './service.ts'
-import { legacyRoutes } from './uploads/legacy.ts'
-import { letBodyCome } from './uploads/linger.ts'
-import { tusErrors, tusRoutes } from './uploads/tus.ts'
 
 /** What a page on another origin may read of an answer; browsers hide all else. */
 const EXPOSED_HEADERS = [

@@ -32,7 +32,7 @@ function wordsOf(argv: readonly string[]) {
 
 /** @returns the exit code */
 async function run(command: string, argv: readonly string[]): Promise<number> {
-  const { readConfig } = await import('./config.ts')
+  const { readConfig } = await import('./config/config.ts')
   const { positionals, values } = wordsOf(argv)
   const [directory, ...more] = positionals
   const takesDirectory = command === 'backup'

@@ -1,7 +1,7 @@
 /**
  * The server as a program.
  */
-import { loadDrizzleAsCommonJs } from './drizzle-as-commonjs.ts'
+import { loadDrizzleAsCommonJs } from './db/drizzle-as-commonjs.ts'
 
 loadDrizzleAsCommonJs()
 const { serve } = await import('./serve.ts')

@@ -3,7 +3,7 @@
  */
 
 import { systemClock } from './clock.ts'
-import { readConfig } from './config.ts'
+import { readConfig } from './config/config.ts'
 import { createLog, flushLog } from './log.ts'
 import { shutDown, startServer } from './server.ts'
 import { createService } from './service.ts'

@@ -22,42 +22,51 @@ interface Rule {
   why: string
 }
 
-const DOORS = ['uploads/tus*.ts', 'uploads/legacy*.ts', 'uploads/simple*.ts']
+const DOORS = ['doors/**']
 
 const RULES: Rule[] = [
   { files: ['errors.ts'], only: [], why: 'everything imports it' },
   {
-    files: ['playback/range.ts', 'playback/preconditions.ts', 'playback/media-type.ts'],
+    files: ['playback/range.ts', 'playback/preconditions.ts', 'media/media-type.ts'],
     only: ['errors.ts'],
     why: 'they are pure',
   },
   {
-    files: ['uploads/{staging,writer}.ts', 'recordings/library.ts', 'recordings/open-files.ts'],
-    never: ['db/*', 'uploads/ingest.ts', 'uploads/sweep.ts'],
+    files: ['storage/**'],
+    never: ['db/*', 'media/*', 'uploads/{ingest,register,finishing,sweep}.ts', 'doors/**', 'http/*'],
     types: ['db/schema.ts'],
     why: 'where bytes lie and the database know nothing of each other: ingest and sweep join them',
   },
   {
     files: ['db/*'],
-    never: ['uploads/*', 'recordings/*', 'playback/*', 'app.ts', 'auth.ts', 'leads.ts', 'service.ts'],
+    never: [
+      'uploads/*',
+      'doors/**',
+      'storage/**',
+      'recordings/*',
+      'playback/*',
+      'auth/*',
+      'leads/*',
+      'app.ts',
+      'service.ts',
+    ],
     why: 'the database knows nothing of what is built on it',
   },
   {
-    files: [
-      'uploads/{ingest,register,finishing,upload}.ts',
-      'uploads/sweep.ts',
-      'uploads/{staging,writer}.ts',
-      'recordings/library.ts',
-    ],
-    never: [...DOORS, 'app.ts', 'request.ts', 'node:http', 'express'],
+    files: ['uploads/*.ts', 'storage/**'],
+    never: [...DOORS, 'app.ts', 'http/*', 'node:http', 'express'],
     why: 'the core knows no HTTP',
   },
   {
-    files: ['playback/body.ts', 'playback/links.ts', 'playback/disposition.ts'],
-    never: ['express', 'db/*', 'uploads/*', 'app.ts', 'service.ts'],
+    files: ['playback/send.ts', 'playback/links.ts', 'playback/disposition.ts'],
+    never: ['express', 'db/*', 'uploads/*', 'doors/**', 'app.ts', 'service.ts'],
     why: 'what playback is made of knows no routes and no tables',
   },
-  { files: ['uploads/*'], never: ['playback/playback.ts'], why: 'what comes in and what goes out meet in the core' },
+  {
+    files: ['uploads/*', 'doors/**'],
+    never: ['playback/playback.ts'],
+    why: 'what comes in and what goes out meet in the core',
+  },
   {
     files: ['!db/*'],
     never: ['better-sqlite3', 'drizzle-orm/{better-sqlite3,*-core}{,/**}'],
@@ -105,7 +114,7 @@ function faultsOf(file: string, source: string): string[] {
     const running = source.split('\n').find((line) => !DECLARES.test(line))
     if (running !== undefined) faults.push(`${file} does something when it is imported: ${running}`)
   }
-  if (file !== 'config.ts' && /[=(,]\s*process\b(?!\.)/.test(source)) faults.push(`${file} hands process about`)
+  if (file !== 'config/config.ts' && /[=(,]\s*process\b(?!\.)/.test(source)) faults.push(`${file} hands process about`)
   return faults
 }
 
@@ -118,22 +127,22 @@ test('every file keeps to the table', () => {
 describe('the table refuses', () => {
   test.for([
     ['errors.ts', "import type { Config } from './config.ts'"],
-    ['playback/range.ts', "import { x } from './media-type.ts'"],
-    ['playback/preconditions.ts', "import type { Config } from '../config.ts'"],
-    ['uploads/staging.ts', "import { uploads } from '../db/schema.ts'"],
-    ['uploads/staging.ts', "import { type UploadRow, uploads } from '../db/schema.ts'"],
-    ['uploads/staging.ts', "import type { Database } from '../db/database.ts'"],
-    ['recordings/library.ts', "import {\n  a,\n  b,\n} from '../db/database.ts'"],
-    ['recordings/library.ts', "export const open = () => import('../db/database.ts')"],
-    ['db/database.ts', "import type { Library } from '../recordings/library.ts'"],
-    ['db/database.ts', "export { x } from '../uploads/staging.ts'"],
-    ['uploads/ingest.ts', "import { x } from './tus.ts'"],
+    ['playback/range.ts', "import { x } from '../media/media-type.ts'"],
+    ['playback/preconditions.ts', "import type { Config } from '../config/config.ts'"],
+    ['storage/disk/staging.ts', "import { uploads } from '../../db/schema.ts'"],
+    ['storage/disk/staging.ts', "import { type UploadRow, uploads } from '../../db/schema.ts'"],
+    ['storage/disk/staging.ts', "import type { Database } from '../../db/database.ts'"],
+    ['storage/disk/library.ts', "import {\n  a,\n  b,\n} from '../../db/database.ts'"],
+    ['storage/disk/library.ts', "export const open = () => import('../../db/database.ts')"],
+    ['db/database.ts', "import type { Library } from '../storage/disk/library.ts'"],
+    ['db/database.ts', "export { x } from '../storage/disk/staging.ts'"],
+    ['uploads/ingest.ts', "import { x } from '../doors/tus/tus.ts'"],
     ['uploads/ingest.ts', "import type { IncomingMessage } from 'node:http'"],
     ['uploads/sweep.ts', "import { x } from '../app.ts'"],
-    ['uploads/legacy.ts', "import { x } from '../playback/playback.ts'"],
-    ['leads.ts', "import Sqlite from 'better-sqlite3'"],
-    ['leads.ts', "import { migrate } from 'drizzle-orm/better-sqlite3/migrator'"],
-    ['leads.ts', "import { text } from 'drizzle-orm/sqlite-core'"],
+    ['doors/legacy/legacy.ts', "import { x } from '../../playback/playback.ts'"],
+    ['leads/routes.ts', "import Sqlite from 'better-sqlite3'"],
+    ['leads/routes.ts', "import { migrate } from 'drizzle-orm/better-sqlite3/migrator'"],
+    ['leads/routes.ts', "import { text } from 'drizzle-orm/sqlite-core'"],
     ['service.ts', "import { pino } from 'pino'"],
     ['service.ts', "import './main.ts'"],
     ['service.ts', 'start()'],
@@ -149,11 +158,14 @@ describe('the table refuses', () => {
 test('the table lets be what is right', () => {
   expect(
     [
-      faultsOf('uploads/staging.ts', "import type { UploadRow } from '../db/schema.ts'\n"),
-      faultsOf('uploads/staging.ts', "import { type ChunkRow, type UploadRow } from '../db/schema.ts'\n"),
+      faultsOf('storage/disk/staging.ts', "import type { UploadRow } from '../../db/schema.ts'\n"),
+      faultsOf('storage/disk/staging.ts', "import { type ChunkRow, type UploadRow } from '../../db/schema.ts'\n"),
       faultsOf('playback/range.ts', "import parse from 'range-parser'\nimport { x } from '../errors.ts'\n"),
       faultsOf('db/database.ts', "import Sqlite from 'better-sqlite3'\nimport * as schema from './schema.ts'\n"),
-      faultsOf('uploads/ingest.ts', "import type { Staging } from './staging.ts'\nimport { eq } from 'drizzle-orm'\n"),
+      faultsOf(
+        'uploads/ingest.ts',
+        "import type { Staging } from '../storage/disk/staging.ts'\nimport { eq } from 'drizzle-orm'\n",
+      ),
       faultsOf('main.ts', "import { main } from './cli.ts'\n\nawait main()\n"),
       faultsOf('log.ts', "import { pino } from 'pino'\n\nexport const tty = () => process.stdout.isTTY\n"),
     ].flat(),
@@ -183,7 +195,7 @@ describe('lint refuses', () => {
     ['test/focused.test.ts', 'noFocusedTests', "import { test } from 'vitest'\n\ntest.only('a', () => {})"],
   ] as const
   const RIGHT = [
-    ['src/config.ts', 'export const env = process.env.HOME'],
+    ['src/config/config.ts', 'export const env = process.env.HOME'],
     ['src/app.ts', "import express from 'express'\n\nexport const app = () => express()"],
     ['src/cli.ts', "export const say = () => console.log('a')"],
   ] as const

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { decodeBase64InPlace } from '../src/doors/legacy/base64.ts'
 import { ServiceError } from '../src/errors.ts'
-import { decodeBase64InPlace } from '../src/uploads/base64.ts'
 
 /** The bytes as hex, or `refused`. */
 function decode(text: string | Buffer): string {

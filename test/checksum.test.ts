@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
-import { checksumOf } from '../src/uploads/checksum.ts'
-import { Staging } from '../src/uploads/staging.ts'
-import type { BodyCheck, WriteOptions } from '../src/uploads/writer.ts'
+import { checksumOf } from '../src/doors/tus/checksum.ts'
+import { Staging } from '../src/storage/disk/staging.ts'
+import type { BodyCheck, WriteOptions } from '../src/storage/disk/writer.ts'
 import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'checksum-'))

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { readChunkJson, unescapeInPlace } from '../src/doors/legacy/chunk-json.ts'
 import { ServiceError } from '../src/errors.ts'
-import { readChunkJson, unescapeInPlace } from '../src/uploads/chunk-json.ts'
 
 /** What the reader makes of a text: its members with the chunk unescaped, or `invalid`. */
 function read(text: string | Buffer): unknown {

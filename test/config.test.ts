@@ -2,7 +2,7 @@ import path from 'node:path'
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Config, ConfigError, type Environment, readConfig } from '../src/config.ts'
+import { type Config, ConfigError, type Environment, readConfig } from '../src/config/config.ts'
 
 const SECRET = 'a secret that nobody may ever see, of 52 bytes total'
 const MiB = 2 ** 20

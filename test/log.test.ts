@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
 import express from 'express'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { readConfig } from '../src/config.ts'
+import { readConfig } from '../src/config/config.ts'
 import { ServiceError } from '../src/errors.ts'
 import { createEvents } from '../src/events.ts'
+import { requestLog } from '../src/http/request-log.ts'
 import { createLog, maskTokens } from '../src/log.ts'
-import { requestLog } from '../src/request-log.ts'
 
 const JWT = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl'
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { inspectMedia, isServedExtension, mediaTypeOfExtension, type ReadBytes } from '../src/playback/media-type.ts'
+import { inspectMedia, isServedExtension, mediaTypeOfExtension, type ReadBytes } from '../src/media/media-type.ts'
 import { AUDIO, fixtureBytes, VIDEO } from './support/fixtures.ts'
 
 /** Reads from memory as from a file, and counts what is asked for. */

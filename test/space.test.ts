@@ -5,7 +5,7 @@ import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
-import { createSpace } from '../src/uploads/space.ts'
+import { createSpace } from '../src/storage/space.ts'
 import { afterwards, movingClock, startService } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 

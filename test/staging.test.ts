@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, describe, expect, test } from 'vitest'
-import { Staging } from '../src/uploads/staging.ts'
+import { Staging } from '../src/storage/disk/staging.ts'
 import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'staging-'))

@@ -6,9 +6,9 @@ import { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import { DataStore, ERRORS, type Lock, Server, Upload } from '@tus/server'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Staging } from '../src/uploads/staging.ts'
-import { createEngine } from '../src/uploads/tus-engine.ts'
-import { forEngine } from '../src/uploads/tus-headers.ts'
+import { createEngine } from '../src/doors/tus/engine.ts'
+import { forEngine } from '../src/doors/tus/headers.ts'
+import type { Staging } from '../src/storage/disk/staging.ts'
 
 /** What the library did, in order. */
 let log: string[]

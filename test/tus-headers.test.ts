@@ -1,9 +1,9 @@
 import { Metadata } from '@tus/server'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { checkParts, checkPatch, creationOf, metadataOf, methodOf, textOf } from '../src/doors/tus/headers.ts'
 import { ServiceError } from '../src/errors.ts'
-import { reprDigest, sha256In } from '../src/repr-digest.ts'
-import { checkParts, checkPatch, creationOf, metadataOf, methodOf, textOf } from '../src/uploads/tus-headers.ts'
+import { reprDigest, sha256In } from '../src/http/repr-digest.ts'
 
 /** Anything at all, with a liking for what a header may hold. */
 const text = fc.oneof(

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { readUrlencoded } from '../src/uploads/urlencoded.ts'
+import { readUrlencoded } from '../src/doors/legacy/urlencoded.ts'
 
 /** All fields, the chunk as text among them. */
 function read(text: string): Record<string, string> {

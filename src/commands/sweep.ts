@@ -4,11 +4,11 @@
  * With `--dry-run` it only reads, and works beside a running server; without, the server must be down.
  */
 import { systemClock } from '../clock.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { openForReading } from '../db/database.ts'
 import { createLog } from '../log.ts'
-import { openLibrary } from '../recordings/library.ts'
 import { createService } from '../service.ts'
+import { openLibrary } from '../storage/disk/library.ts'
 import { planSweep, type Step, unknownRecordings } from '../uploads/sweep.ts'
 import { inUnits } from './progress.ts'
 

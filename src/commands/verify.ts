@@ -4,11 +4,11 @@
  * Only reads; works beside a running server.
  */
 import { eq, sql } from 'drizzle-orm'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { openForReading, type ReadingDatabase } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
-import { sha256Of } from '../digest.ts'
-import { type Library, openLibrary } from '../recordings/library.ts'
+import { sha256Of } from '../storage/digest.ts'
+import { type Library, openLibrary } from '../storage/disk/library.ts'
 import { everyRecording } from './every-recording.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 

@@ -4,15 +4,15 @@
 import { and, desc, eq, sql } from 'drizzle-orm'
 import { type Request, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, callerOf } from '../auth.ts'
-import type { Config } from '../config.ts'
+import { type Auth, callerOf } from '../auth/tokens.ts'
+import type { Config } from '../config/config.ts'
 import { type Database, preparedOnce } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { addressOf, checked } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
-import { addressOf, checked } from '../request.ts'
-import type { Library } from './library.ts'
+import type { Library } from '../storage/disk/library.ts'
 
 const DEFAULT_LIMIT = 50
 const MAX_LIMIT = 200

@@ -6,20 +6,20 @@
  * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
  */
 import { and, eq, inArray, sql } from 'drizzle-orm'
-import type { Auth } from '../auth.ts'
+import type { Auth } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
 import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
-import { sha256Of } from '../digest.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
-import { inspectMedia } from '../playback/media-type.ts'
-import type { Library } from '../recordings/library.ts'
+import { inspectMedia } from '../media/media-type.ts'
+import { sha256Of } from '../storage/digest.ts'
+import type { Library } from '../storage/disk/library.ts'
+import type { Staging } from '../storage/disk/staging.ts'
+import type { Space } from '../storage/space.ts'
 import { assemble, isFinal, partIdsOf } from './concatenation.ts'
 import type { Open, Register } from './register.ts'
-import type { Space } from './space.ts'
-import type { Staging } from './staging.ts'
 import { closed, isOpen, isWhole, OPEN_STATES, whileOpen } from './upload.ts'
 
 /** A finished upload: the row is there when this call made it or had to look. */

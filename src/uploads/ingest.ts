@@ -8,20 +8,21 @@
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
 import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
-import type { Auth } from '../auth.ts'
+import type { Auth } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
 import { chunks, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { Library } from '../recordings/library.ts'
+import type { Library } from '../storage/disk/library.ts'
+import type { Staging } from '../storage/disk/staging.ts'
+import type { BodyCheck, Written } from '../storage/disk/writer.ts'
+import type { Space } from '../storage/space.ts'
 import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
 import { createFinishing, discardBytes, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
-import type { Space } from './space.ts'
-import type { Staging } from './staging.ts'
 import {
   closed,
   hasAllBytes,
@@ -33,7 +34,6 @@ import {
   type UploadIntent,
   whileOpen,
 } from './upload.ts'
-import type { BodyCheck, Written } from './writer.ts'
 
 export interface AppendOptions {
   maxBytes?: number

@@ -11,10 +11,10 @@ import { and, asc, eq, isNotNull, sql } from 'drizzle-orm'
 import { bind, type Database } from '../db/database.ts'
 import { type ChunkRow, chunks } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { createBeside, type Stretch } from './beside.ts'
+import { createBeside, type Stretch } from '../storage/disk/beside.ts'
+import type { Space } from '../storage/space.ts'
 import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
-import type { Space } from './space.ts'
 
 /** An upload has chunks 0 to 99,999. */
 export const MAX_CHUNKS = 100_000

@@ -3,18 +3,18 @@
  * says about those that memory does not know.
  */
 import { and, eq, inArray, lte, sql } from 'drizzle-orm'
-import type { Caller } from '../auth.ts'
+import type { Caller } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { bind, type Database, must, type Statement } from '../db/database.ts'
 import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { isId } from '../ids.ts'
-import type { Library } from '../recordings/library.ts'
+import type { Library } from '../storage/disk/library.ts'
+import type { Staging } from '../storage/disk/staging.ts'
+import type { Space } from '../storage/space.ts'
 import { isFinal } from './concatenation.ts'
-import type { Space } from './space.ts'
-import type { Staging } from './staging.ts'
 import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */

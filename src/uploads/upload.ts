@@ -3,7 +3,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { and, eq, inArray } from 'drizzle-orm'
-import type { Caller } from '../auth.ts'
+import type { Caller } from '../auth/tokens.ts'
 import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { isPartial } from './concatenation.ts'

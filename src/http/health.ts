@@ -2,9 +2,9 @@
  * Whether the service lives, and whether it can do its work: for the process supervisor and the load balancer.
  */
 import { Router } from 'express'
-import type { Database } from './db/database.ts'
-import type { Library } from './recordings/library.ts'
-import type { Staging } from './uploads/staging.ts'
+import type { Database } from '../db/database.ts'
+import type { Library } from '../storage/disk/library.ts'
+import type { Staging } from '../storage/disk/staging.ts'
 
 interface Parts {
   db: Database

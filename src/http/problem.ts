@@ -6,8 +6,8 @@
 
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
-import { asServiceError, ServiceError } from './errors.ts'
-import { endAnswer } from './uploads/linger.ts'
+import { asServiceError, ServiceError } from '../errors.ts'
+import { endAnswer } from './early-answers.ts'
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
 const isClientError = (error: unknown): error is Error & { status: number; type?: string } =>

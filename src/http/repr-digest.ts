@@ -3,7 +3,7 @@
  *
  * Pure, and of SHA-256 alone: a digest of another algorithm is passed over, as the RFC allows.
  */
-import { ServiceError } from './errors.ts'
+import { ServiceError } from '../errors.ts'
 
 /** The header's value for a SHA-256 in hex. */
 export const reprDigest = (sha256: string): string => `sha-256=:${Buffer.from(sha256, 'hex').toString('base64')}:`

@@ -5,7 +5,7 @@
  * again, but only once the kernel has taken what was in them. Knows a response and an open file, no recording.
  */
 import type { ServerResponse } from 'node:http'
-import type { OpenFile } from '../recordings/open-files.ts'
+import type { OpenFile } from '../storage/disk/open-files.ts'
 import type { ByteRange } from './range.ts'
 
 /** A range up to this size is one read and one write. */

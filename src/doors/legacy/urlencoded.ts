@@ -1,7 +1,7 @@
 /**
  * Forms as `application/x-www-form-urlencoded` (WHATWG URL § 5), with the one field that is large left where it is.
  */
-import { ServiceError } from '../errors.ts'
+import { ServiceError } from '../../errors.ts'
 
 /** What a form may have beside its chunk, in bytes. */
 const MAX_REST_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { syncDirectory } from '../durability.ts'
+import { syncDirectory } from './durability.ts'
 import type { Staging } from './staging.ts'
 
 /** As much as is compared at once. */

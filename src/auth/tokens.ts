@@ -18,12 +18,12 @@ import {
   errors as joseErrors,
   jwtVerify,
 } from 'jose'
-import type { Clock } from './clock.ts'
-import type { Config } from './config.ts'
-import type { Database } from './db/database.ts'
-import { type Lead, leads } from './db/schema.ts'
-import { passing, ServiceError } from './errors.ts'
-import { isId } from './ids.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Database } from '../db/database.ts'
+import { type Lead, leads } from '../db/schema.ts'
+import { passing, ServiceError } from '../errors.ts'
+import { isId } from '../ids.ts'
 
 export const ROLES = ['telecaller', 'supervisor', 'service'] as const
 export type Role = (typeof ROLES)[number]

@@ -4,7 +4,7 @@
  * Taken: the standard or the URL-safe alphabet, with padding or without, with line breaks anywhere. All else is refused,
  * since Node's own decoder skips what it does not know and stops at a `=`: a spoilt chunk would become a shorter one.
  */
-import { ServiceError } from '../errors.ts'
+import { ServiceError } from '../../errors.ts'
 
 /** Characters turned at once: short enough for a string that dies young, a multiple of four. */
 const PIECE = 16_384

@@ -6,13 +6,13 @@
 import { eq, sql } from 'drizzle-orm'
 import { json, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, callerOf } from './auth.ts'
-import type { Clock } from './clock.ts'
-import { type Database, preparedOnce } from './db/database.ts'
-import { type CallLog, callLogs, type Lead, leads } from './db/schema.ts'
-import { ServiceError } from './errors.ts'
-import { ID_PATTERN, isId } from './ids.ts'
-import { bodyOf, checked } from './request.ts'
+import { type Auth, callerOf } from '../auth/tokens.ts'
+import type { Clock } from '../clock.ts'
+import { type Database, preparedOnce } from '../db/database.ts'
+import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import { bodyOf, checked } from '../http/request.ts'
+import { ID_PATTERN, isId } from '../ids.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 

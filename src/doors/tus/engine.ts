@@ -11,9 +11,9 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { type Locker, Server, type ServerOptions, type Upload } from '@tus/server'
-import { endAnswer } from './linger.ts'
-import type { Staging } from './staging.ts'
-import type { EngineHeaders } from './tus-headers.ts'
+import { endAnswer } from '../../http/early-answers.ts'
+import type { Staging } from '../../storage/disk/staging.ts'
+import type { EngineHeaders } from './headers.ts'
 
 /** What the handlers of @tus/server 2.4 read of a request. */
 export interface EngineRequest {

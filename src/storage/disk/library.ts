@@ -7,7 +7,7 @@
 import { renameSync } from 'node:fs'
 import { constants, copyFile, type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { probeDirectory, syncDirectory } from '../durability.ts'
+import { probeDirectory, syncDirectory } from './durability.ts'
 import { createOpenFiles, type OpenFile } from './open-files.ts'
 
 /** Files on their way in from another file system; no key begins so. */

@@ -3,7 +3,7 @@
  */
 import type { Request } from 'express'
 import type { z } from 'zod'
-import { ServiceError } from './errors.ts'
+import { ServiceError } from '../errors.ts'
 
 /**
  * The value as the schema gives it.

@@ -5,9 +5,9 @@
  * Pure: headers in, values or a ServiceError out.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import { ServiceError } from '../errors.ts'
-import { isId } from '../ids.ts'
-import { sha256In } from '../repr-digest.ts'
+import { ServiceError } from '../../errors.ts'
+import { sha256In } from '../../http/repr-digest.ts'
+import { isId } from '../../ids.ts'
 
 /** What bytes are sent as, in PATCH and in a creation with upload. */
 const OFFSET_TYPE = 'application/offset+octet-stream'

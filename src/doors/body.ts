@@ -10,8 +10,8 @@ import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
-import type { Space } from './space.ts'
-import { giveBack } from './writer.ts'
+import { giveBack } from '../storage/disk/writer.ts'
+import type { Space } from '../storage/space.ts'
 
 /** Bodies that fill memory as they come; a slow client holds its share for as long as it likes. */
 const COMING_BYTES = 24 * 1024 * 1024

@@ -7,7 +7,7 @@
  * it would have been: so what is no JSON stays none, whether the fault is before or behind; what is inside is checked
  * by whoever takes the text.
  */
-import { ServiceError } from '../errors.ts'
+import { ServiceError } from '../../errors.ts'
 
 /** What a request may have beside its chunk, in bytes. */
 const MAX_REST_BYTES = 64 * 1024

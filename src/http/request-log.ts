@@ -7,8 +7,8 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { ServiceError } from './errors.ts'
-import { type Log, maskTokens } from './log.ts'
+import { ServiceError } from '../errors.ts'
+import { type Log, maskTokens } from '../log.ts'
 
 const COUNTED = Symbol('bytes of this connection that earlier requests account for')
 type Counted = Socket & { [COUNTED]?: { read: number; written: number } }

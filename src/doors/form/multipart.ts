@@ -4,7 +4,7 @@
  * Parts are handed on in pieces of the buffers that the socket gave, without copies: a delimiter is looked for with
  * `Buffer.indexOf`. A form must end with its closing delimiter, so that a cut one never passes for whole.
  */
-import { ServiceError } from '../errors.ts'
+import { ServiceError } from '../../errors.ts'
 
 /** The headers of one part, in bytes. */
 const MAX_HEADER_BYTES = 16 * 1024
