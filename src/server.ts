@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import { continueBeforeSuccess } from './http/early-answers.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
 
@@ -80,7 +81,10 @@ export async function startServer(service: Service): Promise<RunningServer> {
   }
   server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
-  server.on('checkContinue', onRequest)
+  server.on('checkContinue', (req, res) => {
+    continueBeforeSuccess(req, res)
+    onRequest(req, res)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port, backlog: 2_048 }, resolve)

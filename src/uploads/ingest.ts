@@ -230,11 +230,15 @@ export function createIngest(parts: Parts) {
    * Makes one upload of several partial ones, in their order, and finishes it; the caller holds the locks of all.
    *
    * From the one transaction on, the parts take no more bytes and their bytes are the new upload's: what fails after it
-   * is made good like any finish. Asked for again, with the same parts, it gives the upload that there is.
+   * is made good like any finish. Asked for again, with the same parts or under the same key, it gives the upload that
+   * there is.
    *
-   * @throws ServiceError 400, 403, 404 or 410 when a part can't be used, `empty_upload`, `too_large`; as `finish`
+   * @throws ServiceError 400, 403, 404 or 410 when a part can't be used, `empty_upload`, `too_large`,
+   *   `idempotency_conflict`; as `finish`
    */
   async function concatenate(intent: UploadIntent & { concat: string }): Promise<Finished> {
+    const known = await earlierWhole(intent)
+    if (known) return finish(known.id)
     const parts = await Promise.all(partIdsOf(intent.concat).map(load))
     for (const part of parts) part.users += 1
     try {
@@ -244,7 +248,25 @@ export function createIngest(parts: Parts) {
     }
   }
 
-  async function concatenateParts(intent: UploadIntent, parts: readonly Open[]): Promise<Finished> {
+  /**
+   * The final upload that the caller made under this key. Its parts may be others: a client that never heard of it has
+   * sent them all again. They must be as long as they were, where they are still known.
+   */
+  async function earlierWhole(intent: UploadIntent & { concat: string }): Promise<UploadRow | undefined> {
+    const known = intent.idempotency && (await earlier(intent, intent.idempotency))
+    if (!known) return undefined
+    const parts = await Promise.all(partIdsOf(intent.concat).map((id) => find(id).catch(unlessUnknown)))
+    const lengths = parts.map((row) => row?.length ?? undefined)
+    if (lengths.includes(undefined)) return known
+    const length = lengths.reduce<number>((sum, each) => sum + (each as number), 0)
+    if (length !== known.length) throw otherRequest()
+    return known
+  }
+
+  async function concatenateParts(
+    intent: UploadIntent & { concat: string },
+    parts: readonly Open[],
+  ): Promise<Finished> {
     const ids = parts.map(({ row }) => row.id)
     for (const { row } of parts) assertPart(row, intent)
     const finalId = parts[0]?.row.finalId ?? null
@@ -271,9 +293,13 @@ export function createIngest(parts: Parts) {
     const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
     await space.reserve({ id: row.id, length: size, offset: size - copying })
     try {
-      await db.write(bind(insert, { ...row }), must(seal, closed, ids.length))
+      const keyed = intent.idempotency ? [freeKey(intent, intent.idempotency)] : []
+      await db.write(...keyed, bind(insert, { ...row }), must(seal, closed, ids.length))
     } catch (error) {
       space.release(row.id)
+      // The same request, twice at once.
+      const winner = isUniqueViolation(error) ? await earlierWhole(intent) : undefined
+      if (winner) return finish(winner.id)
       throw error
     }
     step('concatenated')
@@ -560,6 +586,11 @@ const shuttingDown = () =>
   })
 const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
   and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
+
+/** For what an unknown upload is no fault of. */
+const unlessUnknown = (error: unknown): undefined => {
+  if (asServiceError(error).code !== 'upload_not_found') throw error
+}
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 

@@ -10,15 +10,16 @@
 import { opendir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, lt, lte, not, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, isNull, lt, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, UPLOAD_STATES, uploads } from '../db/schema.ts'
+import { recordings, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
+import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
 import { isWhole, OPEN_STATES } from './upload.ts'
 
@@ -35,7 +36,6 @@ const REMEMBERED_EXPIRIES = 2
 const RETRY_AFTER_MS = 2_000
 const RETRY_AFTER_AT_MOST_MS = 120_000
 
-const CLOSED_STATES = UPLOAD_STATES.filter((state) => !OPEN_STATES.includes(state))
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 interface Unknown {
@@ -130,6 +130,20 @@ const isNeeded = (db: PlanParts['db']): SQL =>
     uploads.finalId,
     db.orm.select({ id: uploads.id }).from(uploads).where(inArray(uploads.state, OPEN_STATES)),
   )}))`
+
+/**
+ * An upload that is over and was remembered for long enough: one with a key for as long as its recording is there, and
+ * for as long as keys are kept in any case. Of one that expired, the last byte came that much before its end.
+ */
+function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | 'limits'>): SQL {
+  const silentSince = (ms: number) => lte(uploads.lastByteAtMs, clock.now() - ms)
+  const recording = db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.uploadId, uploads.id))
+  const isKeyFree = or(
+    isNull(uploads.idempotencyKey),
+    and(silentSince(KEPT_MS + limits.expiresAfterMs), notExists(recording)),
+  )
+  return sql`(${and(not(isNeeded(db)), silentSince(REMEMBERED_EXPIRIES * limits.expiresAfterMs), isKeyFree)})`
+}
 
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
@@ -240,26 +254,26 @@ async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step
   }
 }
 
-async function* closedUploads({ db, library, clock, limits }: PlanParts): AsyncGenerator<Step> {
-  const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
-  const old = pages(async (after) =>
+async function* closedUploads(parts: PlanParts): AsyncGenerator<Step> {
+  const { db, library } = parts
+  // Row by row, as above: most of those that are old and stay have a key.
+  const all = pages(async (after) =>
     db.orm
-      .select({ id: uploads.id, key: uploads.key, recordingId: recordings.id })
+      .select({
+        id: uploads.id,
+        key: uploads.key,
+        recordingId: recordings.id,
+        isForgettable: sql<number>`${isForgettable(parts)}`,
+      })
       .from(uploads)
       .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(
-        and(
-          inArray(uploads.state, CLOSED_STATES), // for the index by state and age
-          not(isNeeded(db)),
-          lte(uploads.lastByteAtMs, beforeMs),
-          gt(uploads.id, after),
-        ),
-      )
+      .where(gt(uploads.id, after))
       .orderBy(asc(uploads.id))
       .limit(STEP)
       .all(),
   )
-  for await (const { id, key, recordingId } of old) {
+  for await (const { id, key, recordingId, isForgettable } of all) {
+    if (!isForgettable) continue
     // The row is what accounts for a file that could not be removed yet.
     const isAccounting = key !== null && recordingId === null && (await library.sizeOf(key)) !== undefined
     if (!isAccounting) yield { act: 'forget', uploadId: id }
@@ -344,10 +358,7 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function forget(id: string): Promise<boolean> {
-    const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
-    const [changes] = await db.write(
-      db.orm.delete(uploads).where(and(eq(uploads.id, id), not(isNeeded(db)), lte(uploads.lastByteAtMs, beforeMs))),
-    )
+    const [changes] = await db.write(db.orm.delete(uploads).where(and(eq(uploads.id, id), isForgettable(parts))))
     return (changes ?? 0) > 0
   }
 

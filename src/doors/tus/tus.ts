@@ -29,6 +29,7 @@ import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
 import type { UploadLocker } from '../../uploads/locker.ts'
 import { baseName, checkFilename } from '../filename.ts'
+import { isAbandoned } from './abandon.ts'
 import { CHECKSUM_ALGORITHMS, checksumOf } from './checksum.ts'
 import { createEngine, type EngineRequest, send } from './engine.ts'
 import {
@@ -68,6 +69,12 @@ interface Context {
   check?: BodyCheck | undefined
   /** The upload that an earlier creation under the same key has made: the engine must make none. */
   repeated?: string
+  /** The upload that a creation makes, from before it is there. */
+  creatingId?: string
+  /** Of a creation: its repeat finds it. */
+  isKeyed?: boolean
+  /** A repeat of the creation was told of the upload. */
+  isKnown?: boolean
   /** The line died before all had come. */
   cut?: boolean
   /** All has come, and is not a recording yet. */
@@ -97,6 +104,8 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     .where(eq(recordings.id, sql.placeholder('id')))
     .prepare()
   ingest.staging.extensions = EXTENSIONS
+  /** Creations under a key whose request has not ended, by their upload. */
+  const creating = new Map<string, Context>()
 
   const contextOf = (request: unknown): Context => {
     const context = ((request as EngineRequest).runtime.node.req as Known)[CONTEXT]
@@ -163,25 +172,38 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     return { callLogId, filename: name, expectedSha256 }
   }
 
-  const intentOf = ({ req, caller, lead }: Context, id: string) => ({
+  const intentOf = ({ caller, lead, creation }: Context, id: string) => ({
     id,
     door: 'tus' as const,
     caller,
     leadId: lead.id,
-    metadata: (req.headers['upload-metadata'] as string | undefined) ?? null,
+    metadata: creation?.metadataHeader ?? null,
     length: null,
   })
 
   async function begin(context: Context, id: string): Promise<void> {
     const creation = context.creation as Creation
     const { length = null } = creation
-    const intent = { ...intentOf(context, id), length, idempotency: keyOf(context.req) }
+    context.creatingId = id
+    const intent = { ...intentOf(context, id), length }
     if (!creation.concat && length === 0) {
       throw new ServiceError('empty_upload', 'A recording has at least one byte.')
     }
-    const more = creation.concat ? { concat: creation.concat.kind } : await promised(context, creation)
-    const row = await ingest.begin({ ...intent, ...more })
+    if (creation.concat) {
+      // A key means the whole: clients send it with every part, too.
+      await ingest.begin({ ...intent, concat: creation.concat.kind })
+      context.uploadId = id
+      return
+    }
+    const what = await promised(context, creation)
+    const idempotency = keyOf(context.req, creation, what.expectedSha256)
+    context.isKeyed = idempotency !== undefined
+    // Before the row is there for a repeat to find.
+    if (idempotency) creating.set(id, context)
+    const row = await ingest.begin({ ...intent, ...what, idempotency })
     if (row.id !== id) {
+      const first = creating.get(row.id)
+      if (first) first.isKnown = true
       context.repeated = row.id
       throw new ServiceError('conflict', 'The upload is there already.')
     }
@@ -191,9 +213,12 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   /** A final upload is whole from the start: it is answered when it has become its recording (§ Concatenation). */
   async function concatenate(context: Context, addresses: readonly string[]): Promise<void> {
     const { req, res, lead } = context
+    const creation = context.creation as Creation
     const concat = req.headers['upload-concat'] as string
     checkParts(addresses, `/api/leads/${lead.id}/uploads`)
-    const intent = { ...intentOf(context, newId()), concat, ...(await promised(context, context.creation as Creation)) }
+    const what = await promised(context, creation)
+    const idempotency = keyOf(req, creation, what.expectedSha256)
+    const intent = { ...intentOf(context, newId()), concat, ...what, idempotency }
     const gone = new AbortController()
     res.once('close', () => gone.abort())
     // In one order for all, so that two requests for the same parts wait in a row and not for each other.
@@ -267,9 +292,13 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   }
 
   /** A creation whose client will never learn the upload's address leaves none behind. */
-  async function abandon({ uploadId }: Context): Promise<void> {
+  async function abandon(context: Context): Promise<void> {
+    const { uploadId } = context
     if (uploadId === undefined) return
-    await locker.hold(uploadId, AbortSignal.timeout(1_000), () => ingest.cancel(uploadId)).catch(() => {})
+    const end = async () => {
+      if (!context.isKnown) await ingest.cancel(uploadId)
+    }
+    await locker.hold(uploadId, AbortSignal.timeout(1_000), end).catch(() => {})
   }
 
   /** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
@@ -277,7 +306,11 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     const gone = new AbortController()
     res.once('close', () => gone.abort())
     // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
-    const row = await locker.hold(id, gone.signal, () => ingest.look(id))
+    const row = await locker.hold(id, gone.signal, async () => {
+      const { state } = await ingest.find(id)
+      if (state === 'terminated' || state === 'rejected') throw justEnded()
+      return ingest.look(id)
+    })
     const more = await uploadHeaders('POST', req, row)
     res.status(201).set({ Location: addressOfUpload(req, row), 'Upload-Offset': String(row.offset), ...more })
     await endAnswer(req, res, '')
@@ -287,10 +320,8 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     ;(req as Known)[CONTEXT] = context
     const answer = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
-    // Under a key it is found again, and goes on where it stands.
-    const isRefused = context.error !== undefined && context.error.status < 500
-    const isLost = (context.error || context.cut) && req.headers['idempotency-key'] === undefined
-    if (context.creation && (isRefused || isLost)) await abandon(context)
+    const { error, cut, isKeyed = false, isKnown } = context
+    if (context.creation && isAbandoned({ error, cut, isKeyed, isKnown })) await abandon(context)
     if (context.error || !answer.ok) {
       res.locals.error = context.error
       return send(req, res, answer, context.error?.headers ?? {})
@@ -306,7 +337,11 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     const creation = creationOf(req.headers)
     const context: Context = { req, res, caller, lead, creation, check: checksumOf(req), uploadId: undefined }
     if (creation.concat?.kind === 'final') return concatenate(context, creation.concat.addresses)
-    await handle('POST', req, res, context)
+    try {
+      await handle('POST', req, res, context)
+    } finally {
+      if (context.creatingId !== undefined) creating.delete(context.creatingId)
+    }
   }
 
   async function change(method: string, req: Request, res: Response): Promise<void> {
@@ -375,13 +410,22 @@ export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => 
   await endAnswer(req, res, text)
 }
 
-const keyOf = ({ headers }: Request) =>
-  idempotencyOf(headers['idempotency-key'], [
-    'tus',
-    ...['upload-length', 'upload-defer-length', 'upload-metadata', 'upload-concat'].map((name) =>
-      headers[name]?.toString(),
-    ),
-  ])
+/**
+ * The key of a whole, and what a repeat must say again: pairs in any order, and the digest in any form. The parts of a
+ * final upload are not compared: who never heard of it sends them again, to other addresses.
+ */
+function keyOf({ headers }: Request, { length, concat, metadata }: Creation, sha256: string | undefined) {
+  const pairs = [...metadata]
+    .filter(([name]) => name !== 'sha256')
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([name, value]) => [name, value.toString('base64')])
+  return idempotencyOf(headers['idempotency-key'], ['tus', concat?.kind, length, sha256, ...pairs])
+}
+
+const justEnded = () =>
+  new ServiceError('upload_locked', 'The upload that had this key has just ended; ask again for a new one.', {
+    headers: { 'Retry-After': '1' },
+  })
 
 const asText = (error: ServiceError) => `${error.code}: ${error.message}\n`
 
