@@ -105,9 +105,7 @@ describe('Upload-Metadata', () => {
         entries,
         fc.array(fc.constantFrom('', ' ', '\t', '  '), { minLength: 2, maxLength: 2 }),
         (pairs, [before, after]) => {
-          const loose = header(pairs).replaceAll('=', (sign, at, all) =>
-            /[=,]|^$/.test(all.charAt(at + 1)) ? '' : sign,
-          )
+          const loose = header(pairs).replaceAll('=', '')
           const read = metadataOf({ 'upload-metadata': loose.replaceAll(',', `${before},${after}`) })
           expect([...read].map(([name, value]) => [name, [...value]])).toEqual(
             pairs.map(([name, value]) => [name, [...value]]),
