@@ -3,6 +3,7 @@
  */
 import cors from 'cors'
 import express, { type Express, type RequestHandler } from 'express'
+import { required } from './auth/required.ts'
 import { legacyRoutes } from './doors/legacy/legacy.ts'
 import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
 import { letBodyCome } from './http/early-answers.ts'
@@ -48,7 +49,7 @@ const letBody: RequestHandler = (req, res, next) => {
 }
 
 export function createApp(service: Service): Express {
-  const { config, log, db, auth, library, links, clock, events, ingest } = service
+  const { config, log, db, tokens, library, links, clock, events, ingest } = service
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -77,12 +78,12 @@ export function createApp(service: Service): Express {
     res.status(204).end()
   })
   app.use('/api/leads/:leadId/recordings/:recordingId', letBody)
-  app.use(playbackRoutes({ config, db, auth, library, links, events, clock }))
+  app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
   app.use('/api/leads/:leadId/recordings', legacyRoutes(service))
-  app.use('/api', auth.required)
+  app.use('/api', required(tokens))
   app.use('/api', letBody)
-  app.use('/api', leadRoutes({ db, auth, clock }))
-  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
+  app.use('/api', leadRoutes({ db, clock }))
+  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events }))
   app.use(notFound)
   app.use(problems)
   return app

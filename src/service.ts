@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { and, inArray, isNotNull, sql } from 'drizzle-orm'
-import { type Auth, createAuth, keptSecret } from './auth/tokens.ts'
+import { createTokens, keptSecret, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { type Database, openDatabase } from './db/database.ts'
@@ -30,7 +30,7 @@ export interface Service {
   readonly log: Log
   readonly events: Events
   readonly db: Database
-  readonly auth: Auth
+  readonly tokens: Tokens
   readonly library: Library
   readonly links: PlaybackLinks
   readonly space: Space
@@ -82,12 +82,11 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
   const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
-  const auth = await createAuth(config.auth, db, clock)
+  const tokens = await createTokens(config.auth, clock)
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
   const ingest = createIngest({
     db,
-    auth,
     library,
     space,
     events,
@@ -112,7 +111,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     log,
     events,
     db,
-    auth,
+    tokens,
     library,
     links,
     space,

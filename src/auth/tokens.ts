@@ -1,15 +1,13 @@
 /**
- * Who is asking, and may they touch this lead.
+ * Who is asking: the bearer token of a request, checked.
  *
  * Tokens are JWTs (RFC 7519) with pinned algorithms; `sub` and `exp` are required. Verified tokens are remembered by
- * their hash until they expire, five minutes at most, so that a phone's hundred chunks cost one verification.
- * Ownership is never remembered: it is asked of the database on every request.
+ * their hash until they expire, five minutes at most, so that a phone's hundred chunks cost one verification. What the
+ * caller may do is not asked here.
  */
 
 import { hash, randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
-import { eq, sql } from 'drizzle-orm'
-import type { Request, RequestHandler, Response } from 'express'
 import {
   createLocalJWKSet,
   createRemoteJWKSet,
@@ -20,33 +18,17 @@ import {
 } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../db/database.ts'
-import { type Lead, leads } from '../db/schema.ts'
 import { passing, ServiceError } from '../errors.ts'
 import { isId } from '../ids.ts'
-
-export const ROLES = ['telecaller', 'supervisor', 'service'] as const
-export type Role = (typeof ROLES)[number]
-
-export interface Caller {
-  id: string
-  role: Role
-}
-
-/** What a caller wants of a lead: `upload` brings bytes in, `use` lists, plays and deletes, `write` changes the lead itself. */
-export type Act = 'upload' | 'use' | 'write'
+import { type Caller, ROLES, type Role } from '../leads/rights.ts'
 
 const CLOCK_TOLERANCE_SECONDS = 30
 const REMEMBERED_TOKENS = 10_000
 const REMEMBER_MS = 5 * 60_000
 
-export interface Auth {
-  /** @throws ServiceError `unauthenticated`, `token_expired` with `WWW-Authenticate` (RFC 6750 §3) */
+export interface Tokens {
+  /** @throws ServiceError `unauthenticated`, `token_expired` with `WWW-Authenticate` (RFC 6750 §3); `unavailable` */
   authenticate(authorization: string | undefined): Promise<Caller>
-  /** The lead, if the caller may do this to it. @throws ServiceError 403 or 404 as the contract says */
-  leadFor(caller: Caller, leadId: string, act: Act): Promise<Lead>
-  /** Express middleware: settles who is asking before anything else of the route runs. */
-  required: RequestHandler
 }
 
 const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, invalid: boolean, cause?: unknown) =>
@@ -58,23 +40,6 @@ const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, 
         : 'Bearer realm="call-recordings"',
     },
   })
-
-/** The caller that `required` found; only for handlers behind it. */
-export function callerOf(res: Response): Caller {
-  const { caller } = res.locals as { caller?: Caller }
-  if (!caller) throw new Error('callerOf: the route is not behind auth.required')
-  return caller
-}
-
-/** For whoever has the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
-export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act: Act): void {
-  if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
-    throw new ServiceError('not_your_lead', 'This lead belongs to another telecaller.')
-  }
-  if (caller.role === 'supervisor' && act === 'upload') {
-    throw new ServiceError('forbidden', 'A supervisor listens to recordings and uploads none.')
-  }
-}
 
 /** A secret kept in a file (mode 0600), made where it is missing. */
 export async function keptSecret(file: string): Promise<Uint8Array> {
@@ -102,14 +67,9 @@ async function verificationKey(config: Config['auth']): Promise<Uint8Array | JWT
   }
 }
 
-export async function createAuth(config: Config['auth'], db: Database, clock: Clock): Promise<Auth> {
+export async function createTokens(config: Config['auth'], clock: Clock): Promise<Tokens> {
   const key = await verificationKey(config)
   const remembered = new Map<string, { caller: Caller; untilMs: number }>()
-  const leadById = db.orm
-    .select()
-    .from(leads)
-    .where(eq(leads.id, sql.placeholder('id')))
-    .prepare()
 
   function callerFrom(payload: JWTPayload): Caller {
     const role = payload.role ?? 'telecaller'
@@ -169,20 +129,5 @@ export async function createAuth(config: Config['auth'], db: Database, clock: Cl
     return caller
   }
 
-  async function leadFor(caller: Caller, leadId: string, act: Act): Promise<Lead> {
-    if (act === 'write' && caller.role !== 'service') {
-      throw new ServiceError('forbidden', 'Only the CRM itself may write leads and call logs.')
-    }
-    const lead = isId(leadId) ? await leadById.get({ id: leadId }) : undefined
-    if (!lead) throw new ServiceError('lead_not_found', 'There is no such lead.')
-    assertMay(caller, lead, act)
-    return lead
-  }
-
-  const required: RequestHandler = async (req: Request, res: Response, next) => {
-    res.locals.caller = await authenticate(req.headers.authorization)
-    next()
-  }
-
-  return { authenticate, leadFor, required }
+  return { authenticate }
 }

@@ -6,13 +6,14 @@
 import { eq, sql } from 'drizzle-orm'
 import { json, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, callerOf } from '../auth/tokens.ts'
+import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import { type Database, preparedOnce } from '../db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { bodyOf, checked } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
+import { leadFor } from './rights.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
@@ -48,7 +49,7 @@ const callLogJson = (callLog: CallLog) => ({
   updated_at: timestamp(callLog.updatedAtMs),
 })
 
-export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; clock: Clock }): Router {
+export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Router {
   const router = Router()
   const body = json({ limit: '64kb' })
 
@@ -73,7 +74,7 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
 
   router.put('/leads/:leadId/call-logs/:callLogId', body, async (req, res) => {
     const id = checked(idSchema, req.params.callLogId, 'call_log_id')
-    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'write')
+    const lead = await leadFor(db, callerOf(res), req.params.leadId, 'write')
     const { started_at, duration_seconds, direction } = checked(callLogBody, bodyOf(req))
     const known = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
     if (known && known.leadId !== lead.id) {

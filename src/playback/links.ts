@@ -5,10 +5,10 @@
  * login, and a login is no link. It says who asked for it; what they may hear is asked of the database at every use.
  */
 import { errors as joseErrors, jwtVerify, SignJWT } from 'jose'
-import { type Caller, ROLES, type Role } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import { isId } from '../ids.ts'
+import { type Caller, ROLES, type Role } from '../leads/rights.ts'
 
 const TYPE = 'playback-link+jwt'
 const ALGORITHM = 'HS256'

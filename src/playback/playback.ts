@@ -8,7 +8,8 @@ import { randomUUID } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import { json, type Request, type Response, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, assertMay, type Caller, callerOf } from '../auth/tokens.ts'
+import { callerOf, required } from '../auth/required.ts'
+import type { Tokens } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
@@ -18,6 +19,7 @@ import type { Events } from '../events.ts'
 import { reprDigest } from '../http/repr-digest.ts'
 import { addressOf, bodyOf, checked } from '../http/request.ts'
 import { isId } from '../ids.ts'
+import { assertMay, type Caller, leadFor } from '../leads/rights.ts'
 import { recordingPath } from '../recordings/recordings.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { OpenFile } from '../storage/disk/open-files.ts'
@@ -52,7 +54,7 @@ export const playbackLinkBody = z.object({
 interface Parts {
   config: Config
   db: Database
-  auth: Auth
+  tokens: Tokens
   library: Library
   links: PlaybackLinks
   events: Events
@@ -64,7 +66,7 @@ type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | '
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }
 
-export function playbackRoutes({ config, db, auth, library, links, events, clock }: Parts): Router {
+export function playbackRoutes({ config, db, tokens, library, links, events, clock }: Parts): Router {
   // Whole paths instead of a mount: each level of routers costs a request as much as its row.
   const router = Router()
   const { accelRedirect, linkExpiresAfterMs } = config.playback
@@ -97,7 +99,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
       assertMay(caller, found, 'use')
       return found
     }
-    await auth.leadFor(caller, leadId, 'use')
+    await leadFor(db, caller, leadId, 'use')
     throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
   }
 
@@ -107,7 +109,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     if (req.headers.authorization === undefined && typeof token === 'string') {
       return links.verify(token, req.params.recordingId)
     }
-    return auth.authenticate(req.headers.authorization)
+    return tokens.authenticate(req.headers.authorization)
   }
 
   const missing = (recording: Playable, cause?: unknown) => {
@@ -197,7 +199,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     }
   })
 
-  router.post<Params>(`${PATH}/playback-links`, auth.required, json({ limit: '16kb' }), async (req, res) => {
+  router.post<Params>(`${PATH}/playback-links`, required(tokens), json({ limit: '16kb' }), async (req, res) => {
     const caller = callerOf(res)
     const recording = await recordingFor(caller, req.params)
     const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))

@@ -6,13 +6,13 @@
  * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
  */
 import { and, eq, inArray, sql } from 'drizzle-orm'
-import type { Auth } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
 import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
+import { leadFor } from '../leads/rights.ts'
 import { inspectMedia } from '../media/media-type.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
@@ -30,7 +30,6 @@ export interface Finished {
 
 interface Parts {
   db: Database
-  auth: Auth
   staging: Staging
   library: Library
   space: Space
@@ -43,7 +42,7 @@ interface Parts {
 
 export type Finishing = ReturnType<typeof createFinishing>
 
-export function createFinishing({ db, auth, staging, library, space, register, events, clock, step }: Parts) {
+export function createFinishing({ db, staging, library, space, register, events, clock, step }: Parts) {
   const finishing = new Map<string, Promise<Finished>>()
   /** Whole uploads whose finish failed: the sweep tries them again. */
   const unfinished = new Set<string>()
@@ -121,7 +120,7 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     if (callLogId === null || filename === null || key === null)
       throw new Error(`upload ${row.id} is whole but names no call`)
     // Rights may have moved while the bytes came: ask again.
-    const lead = await auth.leadFor({ id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
+    const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
     if (isFinal(row)) await gather(row, key, size)
     const { sha256, media } = await examine(row, key, size, filename)

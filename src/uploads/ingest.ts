@@ -8,7 +8,6 @@
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
 import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
-import type { Auth } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
@@ -61,7 +60,6 @@ export interface Seal {
 
 interface Parts {
   db: Database
-  auth: Auth
   staging: (configstore: KvStore<Upload>) => Staging
   library: Library
   space: Space
@@ -74,7 +72,7 @@ interface Parts {
 export type Ingest = ReturnType<typeof createIngest>
 
 export function createIngest(parts: Parts) {
-  const { db, auth, library, space, events, clock, limits } = parts
+  const { db, library, space, events, clock, limits } = parts
   let draining = false
 
   const insert = db.orm
@@ -134,7 +132,7 @@ export function createIngest(parts: Parts) {
   }
   const staging = parts.staging(configstore)
   const register = createRegister({ db, staging, library, space, events, clock, limits })
-  const finishing = createFinishing({ db, auth, staging, library, space, register, events, clock, step })
+  const finishing = createFinishing({ db, staging, library, space, register, events, clock, step })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
 

@@ -3,7 +3,6 @@
  * says about those that memory does not know.
  */
 import { and, eq, inArray, lte, sql } from 'drizzle-orm'
-import type { Caller } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, must, type Statement } from '../db/database.ts'
@@ -11,6 +10,7 @@ import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { isId } from '../ids.ts'
+import type { Caller } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'

@@ -3,9 +3,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { and, eq, inArray } from 'drizzle-orm'
-import type { Caller } from '../auth/tokens.ts'
 import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
+import type { Caller } from '../leads/rights.ts'
 import { isPartial } from './concatenation.ts'
 import type { Idempotency } from './idempotency.ts'
 

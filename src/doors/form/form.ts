@@ -6,11 +6,11 @@
  */
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
-import type { Caller } from '../../auth/tokens.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lead, Recording } from '../../db/schema.ts'
 import { asServiceError, passing, ServiceError } from '../../errors.ts'
 import { newId } from '../../ids.ts'
+import type { Caller } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingOf } from '../../recordings/recordings.ts'
 import { idempotencyOf, otherRequest } from '../../uploads/idempotency.ts'

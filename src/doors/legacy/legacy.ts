@@ -7,7 +7,8 @@
  */
 import { type Request, type Response, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, type Caller, callerOf } from '../../auth/tokens.ts'
+import { callerOf, required } from '../../auth/required.ts'
+import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lead, UploadRow } from '../../db/schema.ts'
@@ -15,6 +16,7 @@ import { ServiceError } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
 import { addressOf, checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
+import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingJson, recordingOf } from '../../recordings/recordings.ts'
 import type { Space } from '../../storage/space.ts'
@@ -72,14 +74,14 @@ type ChunkOf = () => Buffer | undefined
 
 interface Parts {
   config: Config
-  auth: Auth
+  tokens: Tokens
   db: Database
   ingest: Ingest
   locker: UploadLocker
   space: Space
 }
 
-export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts): Router {
+export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const bodies = createBodies({ directory: config.uploadsDir, space })
   const chunks = createLegacyChunks({ db, ingest, locker, space, maxBytes })
@@ -276,9 +278,9 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
   }
 
   const router = Router({ mergeParams: true })
-  router.post<{ leadId: string }>('/', auth.required, async (req, res) => {
+  router.post<{ leadId: string }>('/', required(tokens), async (req, res) => {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId, 'upload')
     const { type, parameters } = parseContentType(req.headers['content-type'])
     const encoding = req.headers['content-encoding'] ?? 'identity'
     if (encoding.toLowerCase() !== 'identity') {

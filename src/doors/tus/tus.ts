@@ -10,7 +10,8 @@ import type { IncomingMessage } from 'node:http'
 import { ERRORS } from '@tus/server'
 import { eq, sql } from 'drizzle-orm'
 import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
-import { type Auth, type Caller, callerOf } from '../../auth/tokens.ts'
+import { callerOf, required } from '../../auth/required.ts'
+import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
 import { type Lead, recordings, type UploadRow } from '../../db/schema.ts'
@@ -20,6 +21,7 @@ import { toldOf } from '../../http/problem.ts'
 import { reprDigest } from '../../http/repr-digest.ts'
 import { addressOf } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
+import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingPath } from '../../recordings/recordings.ts'
 import type { BodyCheck } from '../../storage/disk/writer.ts'
@@ -91,13 +93,13 @@ type Known = IncomingMessage & { [CONTEXT]?: Context }
 
 interface Parts {
   config: Config
-  auth: Auth
+  tokens: Tokens
   db: Database
   ingest: Ingest
   locker: UploadLocker
 }
 
-export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
+export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router {
   const sha256ById = db.orm
     .select({ sha256: recordings.sha256 })
     .from(recordings)
@@ -333,7 +335,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   async function create(req: Request, res: Response): Promise<void> {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId as string, 'upload')
     const creation = creationOf(req.headers)
     const context: Context = { req, res, caller, lead, creation, check: checksumOf(req), uploadId: undefined }
     if (creation.concat?.kind === 'final') return concatenate(context, creation.concat.addresses)
@@ -346,7 +348,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 
   async function change(method: string, req: Request, res: Response): Promise<void> {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId as string, 'upload')
     const uploadId = req.params.uploadId as string
     const row = await ingest.findFor(caller, lead.id, uploadId)
     const context: Context = { req, res, caller, lead, uploadId }
@@ -383,7 +385,7 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       .end()
   })
 
-  router.use(auth.required)
+  router.use(required(tokens))
   router.all('/', (req, res) => {
     if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('POST, OPTIONS')
     return create(req, res)
