@@ -8,6 +8,7 @@ import { legacyRoutes } from './doors/legacy/legacy.ts'
 import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
 import { letBodyCome } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
+import { checkHost } from './http/host.ts'
 import { notFound, problems } from './http/problem.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
@@ -32,6 +33,10 @@ const EXPOSED_HEADERS = [
   'Recording-Id',
   'Content-Location',
   'Retry-After',
+  'Error-Code',
+  'Accept-Post',
+  'Accept-Patch',
+  'Accept-Encoding',
   'ETag',
   'Accept-Ranges',
   'Content-Range',
@@ -71,6 +76,7 @@ export function createApp(service: Service): Express {
       preflightContinue: true,
     }),
   )
+  app.use(checkHost)
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))

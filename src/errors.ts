@@ -90,6 +90,10 @@ const RETRY_AFTER_SECONDS = '2'
 export const passing = (code: ErrorCode, message: string, cause?: unknown) =>
   new ServiceError(code, message, { headers: { 'Retry-After': RETRY_AFTER_SECONDS }, cause })
 
+/** The body is of a type that is not taken; the answer lists those that are (RFC 9110 §15.5.16). */
+export const typeNotTaken = (sentence: string, taken: readonly string[]) =>
+  new ServiceError('unsupported_media_type', sentence, { headers: { Accept: taken.join(', ') } })
+
 export const rangeNotSatisfiable = (size: number) =>
   new ServiceError('range_not_satisfiable', `The recording has ${size} bytes; no byte asked for exists.`, {
     headers: { 'Content-Range': `bytes */${size}` },

@@ -3,7 +3,7 @@
  */
 
 import { systemClock } from './clock.ts'
-import { readConfig } from './config/config.ts'
+import { ConfigError, readConfig } from './config/config.ts'
 import { createLog, flushLog } from './log.ts'
 import { shutDown, startServer } from './server.ts'
 import { createService } from './service.ts'
@@ -48,7 +48,8 @@ export async function serve(): Promise<void> {
     process.on('SIGINT', stop)
     log.info({ url: running.url }, 'listening')
   } catch (error) {
-    log.fatal({ err: error }, 'the service could not start')
+    if (error instanceof ConfigError) process.stderr.write(`${error.message}\n`)
+    else log.fatal({ err: error }, 'the service could not start')
     process.exitCode = 1
   }
 }

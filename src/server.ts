@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
+import { takeTarget } from './http/host.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
 
@@ -54,6 +55,9 @@ export async function startServer(service: Service): Promise<RunningServer> {
     keepAliveTimeout: 65_000,
     highWaterMark: READ_AHEAD_BYTES,
   })
+  // A client that has said all may end its half of the connection and still wait for its answer. A body cut short is told
+  // from that by the parser, and a client that is gone by the first bytes that it refuses.
+  Object.assign(server, { httpAllowHalfOpen: true })
   const app = createApp(service)
   const active = new Set<Exchange>()
   let closing = false
@@ -77,6 +81,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
     res.once('close', () => active.delete(exchange))
     if (closing) res.setHeader('Connection', 'close')
     if (hasBody(req)) endWhenSilent(exchange)
+    takeTarget(req)
     app(req, res)
   }
   server.on('request', onRequest)

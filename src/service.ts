@@ -77,12 +77,12 @@ export async function createService(
 
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
+  const tokens = await createTokens(config.auth, clock)
   const db = await openDatabase(config.databaseFile)
   const library = await openLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
   const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
-  const tokens = await createTokens(config.auth, clock)
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
   const ingest = createIngest({

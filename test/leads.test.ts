@@ -24,7 +24,9 @@ describe('a lead', () => {
   test.for([
     ['no telecaller', '/leads/x', '{}', 400, 'missing_parameter'],
     ['an id of other characters', '/leads/x.y', '{"telecaller_id":"ravi"}', 400, 'invalid_parameter'],
-    ['a telecaller of other characters', '/leads/x', '{"telecaller_id":"r/v"}', 400, 'invalid_parameter'],
+    ['a telecaller with a control character', '/leads/x', '{"telecaller_id":"r\\u0000v"}', 400, 'invalid_parameter'],
+    ['half a character for a telecaller', '/leads/x', '{"telecaller_id":"\\ud800"}', 400, 'invalid_parameter'],
+    ['an empty telecaller', '/leads/x', '{"telecaller_id":""}', 400, 'invalid_parameter'],
     ['what is no JSON', '/leads/x', '{', 400, 'invalid_request'],
     ['what is no object', '/leads/x', '[]', 400, 'invalid_parameter'],
   ] as const)('with %s is refused', async ([, path, body, status, code]) => {

@@ -8,19 +8,15 @@
 
 import { hash, randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  errors as joseErrors,
-  jwtVerify,
-} from 'jose'
+import { type JWTPayload, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { passing, ServiceError } from '../errors.ts'
-import { isId } from '../ids.ts'
+import { isCallerId } from '../ids.ts'
 import { type Caller, ROLES, type Role } from '../leads/rights.ts'
+import { failedCheck } from './failed-check.ts'
+import { keysOf } from './keys.ts'
+import { NewestRoles } from './newest-roles.ts'
 
 const CLOCK_TOLERANCE_SECONDS = 30
 const REMEMBERED_TOKENS = 10_000
@@ -29,7 +25,13 @@ const REMEMBER_MS = 5 * 60_000
 export interface Tokens {
   /** @throws ServiceError `unauthenticated`, `token_expired` with `WWW-Authenticate` (RFC 6750 §3); `unavailable` */
   authenticate(authorization: string | undefined): Promise<Caller>
+  /** A caller of earlier, with the role that they have today as far as it is known. */
+  asOfToday(caller: Caller): Caller
 }
+
+/** Whether a request brings a login: another scheme beside a playback link is somebody else's business. */
+export const isBearer = (authorization: string | undefined): authorization is string =>
+  authorization !== undefined && /^Bearer(?: |$)/i.test(authorization)
 
 const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, invalid: boolean, cause?: unknown) =>
   new ServiceError(code, sentence, {
@@ -40,6 +42,10 @@ const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, 
         : 'Bearer realm="call-recordings"',
     },
   })
+
+/** The sentence is the same for every fault; the reason is for the log. */
+const notValid = (reason: string, cause?: unknown) =>
+  challenge('unauthenticated', 'The token is not valid.', true, new Error(reason, { cause }))
 
 /** A secret kept in a file (mode 0600), made where it is missing. */
 export async function keptSecret(file: string): Promise<Uint8Array> {
@@ -54,27 +60,51 @@ export async function keptSecret(file: string): Promise<Uint8Array> {
   return secret
 }
 
-async function verificationKey(config: Config['auth']): Promise<Uint8Array | JWTVerifyGetKey> {
-  switch (config.key.kind) {
-    case 'secret':
-      return config.key.secret
-    case 'made':
-      return keptSecret(config.key.file)
-    case 'jwks-url':
-      return createRemoteJWKSet(config.key.url)
-    case 'jwks-file':
-      return createLocalJWKSet(JSON.parse(await readFile(config.key.file, 'utf8')))
+/** The faults that are the token's own; with a set of keys, all others are the set's. */
+const TOKEN_FAULTS = [
+  joseErrors.JWTClaimValidationFailed,
+  joseErrors.JWTExpired,
+  joseErrors.JWTInvalid,
+  joseErrors.JWSInvalid,
+  joseErrors.JWSSignatureVerificationFailed,
+  joseErrors.JOSEAlgNotAllowed,
+  joseErrors.JOSENotSupported,
+  joseErrors.JWKSNoMatchingKey,
+]
+
+/** Keys that were not to be had, or none of them to be read. */
+const isFaultOfKeys = (error: unknown): boolean => !TOKEN_FAULTS.some((fault) => error instanceof fault)
+
+type VerifyOptions = NonNullable<Parameters<typeof jwtVerify>[2]>
+
+/** A token that names no key is tried with each that may be meant. */
+async function verifiedWith(keys: JWTVerifyGetKey, token: string, options: VerifyOptions): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keys, options)).payload
+  } catch (error) {
+    if (!(error instanceof joseErrors.JWKSMultipleMatchingKeys)) throw error
+    let last: unknown = new joseErrors.JWKSInvalid('no key of the set can be read')
+    for await (const key of error) {
+      try {
+        return (await jwtVerify(token, key, options)).payload
+      } catch (refusal) {
+        last = refusal
+        if (!(refusal instanceof joseErrors.JWSSignatureVerificationFailed)) break
+      }
+    }
+    throw last
   }
 }
 
 export async function createTokens(config: Config['auth'], clock: Clock): Promise<Tokens> {
-  const key = await verificationKey(config)
-  const remembered = new Map<string, { caller: Caller; untilMs: number }>()
+  const keys = await keysOf(config.key, keptSecret)
+  const remembered = new Map<string, { caller: Caller; fromMs: number; untilMs: number }>()
+  const roles = new NewestRoles()
 
   function callerFrom(payload: JWTPayload): Caller {
     const role = payload.role ?? 'telecaller'
-    if (!isId(payload.sub)) throw challenge('unauthenticated', 'The token names no caller (sub).', true)
-    if (!ROLES.includes(role as Role)) throw challenge('unauthenticated', 'The role in the token is unknown.', true)
+    if (!isCallerId(payload.sub)) throw notValid('sub: it is not 1 to 255 characters without control characters')
+    if (!ROLES.includes(role as Role)) throw notValid(`role: it is none of ${ROLES.join(', ')}`)
     return { id: payload.sub, role: role as Role }
   }
 
@@ -88,33 +118,36 @@ export async function createTokens(config: Config['auth'], clock: Clock): Promis
       ...(config.audience !== undefined && { audience: config.audience }),
     }
     try {
-      // The two overloads differ in the key alone.
-      const { payload } =
-        typeof key === 'function' ? await jwtVerify(token, key, options) : await jwtVerify(token, key, options)
-      return payload
+      if (typeof keys === 'function') return await verifiedWith(keys, token, options)
+      return (await jwtVerify(token, keys, options)).payload
     } catch (error) {
-      if (error instanceof joseErrors.JWTExpired)
-        throw challenge('token_expired', 'The token has expired.', true, error)
-      const keysOutOfReach =
-        error instanceof joseErrors.JWKSTimeout || (error instanceof TypeError && config.key.kind === 'jwks-url')
-      if (keysOutOfReach || (error as Error).message?.startsWith('Expected 200 OK')) {
+      if (typeof keys === 'function' && isFaultOfKeys(error)) {
         throw passing(
           'unavailable',
           'The keys that tokens are checked with are out of reach; try again shortly.',
           error,
         )
       }
-      throw challenge('unauthenticated', 'The token is not valid.', true, error)
+      const reason = failedCheck(error, token, config)
+      if (!(error instanceof joseErrors.JWTExpired)) throw notValid(reason, error)
+      throw challenge('token_expired', 'The token has expired.', true, new Error(reason, { cause: error }))
     }
   }
 
   async function authenticate(authorization: string | undefined): Promise<Caller> {
-    if (authorization === undefined) throw challenge('unauthenticated', 'A bearer token is required.', false)
+    if (authorization === undefined) {
+      throw challenge('unauthenticated', 'A bearer token is required.', false, new Error('Authorization: missing'))
+    }
     const token = /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1]
-    if (token === undefined) throw challenge('unauthenticated', 'The Authorization header holds no bearer token.', true)
+    if (token === undefined) {
+      const cause = new Error('Authorization: no bearer token in it')
+      throw challenge('unauthenticated', 'The Authorization header holds no bearer token.', true, cause)
+    }
     const digest = hash('sha256', token, 'base64')
     const known = remembered.get(digest)
-    if (known && known.untilMs > clock.now()) return known.caller
+    const nowMs = clock.now()
+    // A clock that was set back is no reason to trust a token for longer.
+    if (known && known.fromMs <= nowMs && nowMs < known.untilMs) return known.caller
     const payload = await verify(token)
     const caller = callerFrom(payload)
     const expiresAtMs = ((payload.exp ?? 0) + CLOCK_TOLERANCE_SECONDS) * 1000
@@ -125,9 +158,10 @@ export async function createTokens(config: Config['auth'], clock: Clock): Promis
         break
       }
     }
-    remembered.set(digest, { caller, untilMs: Math.min(expiresAtMs, clock.now() + REMEMBER_MS) })
+    remembered.set(digest, { caller, fromMs: nowMs, untilMs: Math.min(expiresAtMs, nowMs + REMEMBER_MS) })
+    roles.saw(caller, Math.min(payload.iat ?? Number.POSITIVE_INFINITY, nowMs / 1000))
     return caller
   }
 
-  return { authenticate }
+  return { authenticate, asOfToday: ({ id, role }) => ({ id, role: roles.of(id) ?? role }) }
 }

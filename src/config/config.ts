@@ -191,7 +191,11 @@ const trustProxy = (text: string): boolean | number | string | undefined => {
 const accelRedirect = (text: string): string | undefined =>
   /^(\/(?!\.{1,2}(\/|$))[\w.~-]+)+\/?$/.test(text) ? text.replace(/\/?$/, '/') : undefined
 
+/** As an environment file leaves it where its reader takes no quotes off. */
+const isQuoted = (text: string) => /^\s*(["'`]).*\1\s*$/s.test(text)
+
 const secret = (text: string): Secret | undefined => {
+  if (/[\r\n]/.test(text)) return undefined
   const bytes = new TextEncoder().encode(text)
   return bytes.length >= MIN_SECRET_BYTES && !text.trimStart().startsWith('-----BEGIN') ? new Secret(bytes) : undefined
 }
@@ -215,7 +219,7 @@ const SETTINGS = {
   RECORDINGS_DIR: directory.optional(),
   RECORDINGS_UPLOADS_DIR: directory.optional(),
   RECORDINGS_JWT_SECRET: setting(
-    `${MIN_SECRET_BYTES} bytes or more, as text, such as the output of \`openssl rand -base64 48\`; ` +
+    `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\`; ` +
       'a public key belongs into RECORDINGS_JWKS_FILE',
     secret,
   ).optional(),
@@ -304,9 +308,14 @@ export function readConfig(env: Environment = process.env): Config {
 
   const values: Record<string, unknown> = {}
   for (const name of names) {
-    const result = SETTINGS[name].safeParse(given(name))
+    const text = given(name)
+    if (text !== undefined && isQuoted(text)) {
+      faults.push(`${name} is in quotes: expected what is between them, since they would be part of the value`)
+      continue
+    }
+    const result = SETTINGS[name].safeParse(text)
     if (result.success) values[name] = result.data
-    else faults.push(`${name} is ${shown(name, given(name))}: expected ${result.error.issues[0]?.message}`)
+    else faults.push(`${name} is ${shown(name, text)}: expected ${result.error.issues[0]?.message}`)
   }
 
   faults.push(
@@ -435,7 +444,9 @@ function keySetting(values: Sound, dataDir: string): KeySetting {
 /** What was given, fit to be printed: no secret, no credentials or query of an address. */
 function shown(name: SettingName, text: string | undefined): string {
   if (text === undefined) return 'not given'
-  if (name === SECRET) return `not shown (${Buffer.byteLength(text)} bytes)`
+  if (name === SECRET) {
+    return `not shown (${Buffer.byteLength(text)} bytes${/[\r\n]/.test(text) ? ', a line break among them' : ''})`
+  }
   const masked = text.replace(/\/\/[^/?#]*@/g, '//***@').replace(/\?.*$/, '?***')
   return `\`${masked.length > 200 ? `${masked.slice(0, 200)}…` : masked}\``
 }

@@ -6,7 +6,7 @@
 
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
-import { asServiceError, ServiceError } from '../errors.ts'
+import { asServiceError, ServiceError, typeNotTaken } from '../errors.ts'
 import { endAnswer } from './early-answers.ts'
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
@@ -19,8 +19,10 @@ const isClientError = (error: unknown): error is Error & { status: number; type?
 export function toldOf(error: unknown): ServiceError {
   if (error instanceof ServiceError || !isClientError(error)) return asServiceError(error)
   if (error.status === 413) return new ServiceError('too_large', 'The body is too long.', { cause: error })
+  if (error.type === 'charset.unsupported') return typeNotTaken('The body must be JSON in UTF-8.', ['application/json'])
   if (error.status === 415)
-    return new ServiceError('unsupported_media_type', 'The body is encoded in a way that is not taken.', {
+    return new ServiceError('unsupported_media_type', 'The body is compressed in a way that is not taken.', {
+      headers: { 'Accept-Encoding': 'gzip, deflate, br, identity' },
       cause: error,
     })
   if (error instanceof URIError)
@@ -28,6 +30,19 @@ export function toldOf(error: unknown): ServiceError {
   if (error.type === 'entity.parse.failed')
     return new ServiceError('invalid_request', 'The body is not valid JSON.', { cause: error })
   return new ServiceError('invalid_request', 'The request could not be read.', { cause: error })
+}
+
+/** The headers of an error's answer: what it says by itself, and what follows from the request. */
+export function headersOf(told: ServiceError, { method }: { method: string }): Record<string, string> {
+  const { headers } = told
+  const { Accept: taken } = headers
+  return {
+    ...headers,
+    ...(taken !== undefined && method === 'POST' && { 'Accept-Post': taken }),
+    ...(taken !== undefined && method === 'PATCH' && { 'Accept-Patch': taken }),
+    // Its answer has no body to say it in.
+    ...(method === 'HEAD' && { 'Error-Code': told.code }),
+  }
 }
 
 export const notFound: RequestHandler = () => {
@@ -50,7 +65,7 @@ export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
   })
   res
     .status(told.status)
-    .set(told.headers)
+    .set(headersOf(told, req))
     .set({
       'Content-Type': 'application/problem+json; charset=utf-8',
       'Content-Length': String(Buffer.byteLength(text)),

@@ -64,6 +64,7 @@ export function requestLog(log: Log) {
           callerId: locals.caller?.id,
           aborted: aborted || undefined,
           code: codeOf(locals.error),
+          reason: status === 401 ? reasonOf(locals.error) : undefined,
           err: failed ? locals.error : undefined,
         },
         aborted ? (failed ? 'answer broken off' : 'request aborted by the client') : 'request',
@@ -74,6 +75,10 @@ export function requestLog(log: Log) {
 }
 
 const statusOf = (error: unknown): number => (error instanceof ServiceError ? error.status : 0)
+
+/** Which check a login failed; the client was told no more than that it did. */
+const reasonOf = (error: unknown): string | undefined =>
+  error instanceof Error && error.cause instanceof Error ? maskTokens(error.cause.message) : undefined
 
 const codeOf = (error: unknown): string | undefined => {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined

@@ -3,7 +3,7 @@
  */
 import type { Request } from 'express'
 import type { z } from 'zod'
-import { ServiceError } from '../errors.ts'
+import { ServiceError, typeNotTaken } from '../errors.ts'
 
 /**
  * The value as the schema gives it.
@@ -13,7 +13,7 @@ import { ServiceError } from '../errors.ts'
  */
 export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: string): z.output<S> {
   if (name === undefined && (value === undefined || value === null || typeof value !== 'object')) {
-    throw new ServiceError('unsupported_media_type', 'The body must be a JSON object (Content-Type: application/json).')
+    throw typeNotTaken('The body must be a JSON object (Content-Type: application/json).', ['application/json'])
   }
   const result = schema.safeParse(value)
   if (result.success) return result.data

@@ -12,13 +12,13 @@ import { type Database, preparedOnce } from '../db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { bodyOf, checked } from '../http/request.ts'
-import { ID_PATTERN, isId } from '../ids.ts'
+import { CALLER_ID_PATTERN, ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from './rights.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
 export const leadBody = z.object({
-  telecaller_id: idSchema,
+  telecaller_id: z.string().regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters'),
   name: z.string().max(500).nullish(),
 })
 

@@ -33,6 +33,9 @@ export const mediaTypeOfExtension = (filename: string): string | undefined => {
   return Object.hasOwn(TYPE_BY_EXTENSION, extension) ? TYPE_BY_EXTENSION[extension] : undefined
 }
 
+/** Each with its dot. */
+export const servedExtensions = (): string[] => Object.keys(TYPE_BY_EXTENSION).map((extension) => `.${extension}`)
+
 export const isServedExtension = (filename: string): boolean => mediaTypeOfExtension(filename) !== undefined
 
 /** Reads `length` bytes from `position`; fewer only where the file ends. */

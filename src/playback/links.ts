@@ -7,7 +7,7 @@
 import { errors as joseErrors, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
-import { isId } from '../ids.ts'
+import { isCallerId } from '../ids.ts'
 import { type Caller, ROLES, type Role } from '../leads/rights.ts'
 
 const TYPE = 'playback-link+jwt'
@@ -57,7 +57,7 @@ export function createPlaybackLinks(key: Uint8Array, clock: Clock): PlaybackLink
           currentDate: new Date(clock.now()),
         })
         const { sub, role } = payload
-        if (!isId(sub) || !ROLES.includes(role as Role))
+        if (!isCallerId(sub) || !ROLES.includes(role as Role))
           throw refused('link_invalid', 'The playback link is not valid.')
         return { id: sub, role: role as Role }
       } catch (error) {

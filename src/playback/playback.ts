@@ -9,7 +9,7 @@ import { eq, sql } from 'drizzle-orm'
 import { json, type Request, type Response, Router } from 'express'
 import { z } from 'zod'
 import { callerOf, required } from '../auth/required.ts'
-import type { Tokens } from '../auth/tokens.ts'
+import { isBearer, type Tokens } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
@@ -106,8 +106,8 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
   /** Who is asking: by a login, or else by a playback link. */
   async function listener(req: Request<Params>): Promise<Caller> {
     const { token } = req.query
-    if (req.headers.authorization === undefined && typeof token === 'string') {
-      return links.verify(token, req.params.recordingId)
+    if (!isBearer(req.headers.authorization) && typeof token === 'string') {
+      return tokens.asOfToday(await links.verify(token, req.params.recordingId))
     }
     return tokens.authenticate(req.headers.authorization)
   }
@@ -141,10 +141,15 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     res.locals.caller = caller
     const recording = await recordingFor(caller, req.params)
     const { headers } = req
-    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs: recording.createdAtMs }
+    const nowMs = clock.now()
+    // A clock may have been set back since (RFC 9110 §8.8.2.1).
+    const lastModifiedMs = Math.min(recording.createdAtMs, nowMs)
+    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs }
     const common = {
+      // Node's own is up to a second old, or more under load: older than what was recorded just now.
+      Date: new Date(nowMs).toUTCString(),
       ETag: stored.etag,
-      'Last-Modified': new Date(stored.lastModifiedMs).toUTCString(),
+      'Last-Modified': new Date(lastModifiedMs).toUTCString(),
       'Cache-Control': CACHE_CONTROL,
       'Cross-Origin-Resource-Policy': resourcePolicy,
     }
@@ -155,7 +160,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
       ifModifiedSince: headers['if-modified-since'],
       ifUnmodifiedSince: headers['if-unmodified-since'],
     }
-    const verdict = evaluatePreconditions(conditions, stored, clock.now())
+    const verdict = evaluatePreconditions(conditions, stored, nowMs)
     if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
     if (verdict === 304) {
       res.writeHead(304, common).end()
@@ -163,7 +168,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     }
 
     const isHead = req.method === 'HEAD'
-    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, clock.now())
+    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, nowMs)
     const ranges = isRanged ? selectRanges(headers.range, recording.size) : undefined
     const described = {
       ...common,

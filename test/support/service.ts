@@ -10,6 +10,7 @@ import { afterAll, onTestFinished } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
 import { systemClock } from '../../src/clock.ts'
 import { readConfig } from '../../src/config/config.ts'
+import type { Log } from '../../src/log.ts'
 import { type RunningServer, startServer } from '../../src/server.ts'
 import { createService, type Service } from '../../src/service.ts'
 
@@ -139,7 +140,7 @@ export async function filesIn(folder: string): Promise<string[]> {
 }
 
 export async function startService(
-  options: { env?: Record<string, string>; clock?: Clock } = {},
+  options: { env?: Record<string, string>; clock?: Clock; log?: Log } = {},
 ): Promise<TestService> {
   const dir = await mkdtemp(path.join(tmpdir(), 'call-recordings-'))
   let env = { ...options.env }
@@ -157,7 +158,7 @@ export async function startService(
       LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
       ...env,
     })
-    service = await createService(config, options.clock)
+    service = await createService(config, options.clock, options.log)
     running = await startServer(service)
     port = Number(new URL(running.url).port)
     service.sweep.start()

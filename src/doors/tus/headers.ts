@@ -5,7 +5,8 @@
  * Pure: headers in, values or a ServiceError out.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import { ServiceError } from '../../errors.ts'
+import { ServiceError, typeNotTaken } from '../../errors.ts'
+import { assertPlain } from '../../http/plain-body.ts'
 import { sha256In } from '../../http/repr-digest.ts'
 import { isId } from '../../ids.ts'
 import { withoutSlash } from '../../uploads/concatenation.ts'
@@ -63,7 +64,7 @@ const isOffsetStream = (contentType: string | undefined) =>
 const hasBody = (headers: IncomingHttpHeaders) =>
   headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 
-const wrongType = () => new ServiceError('unsupported_media_type', `Bytes are sent as ${OFFSET_TYPE}.`)
+const wrongType = () => typeNotTaken(`Bytes are sent as ${OFFSET_TYPE}.`, [OFFSET_TYPE])
 
 /**
  * The pairs of `Upload-Metadata` as they came. White space around commas is none of theirs, and Node has joined the lines
@@ -216,6 +217,7 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
   if ((length === undefined) === (defer === undefined)) {
     throw new ServiceError('invalid_length', 'Either Upload-Length or Upload-Defer-Length: 1 is required.')
   }
+  assertPlain(headers)
   const type = text(headers, 'content-type')
   if (type !== undefined && hasBody(headers) && !isOffsetStream(type)) throw wrongType()
   checkCountable(length)
@@ -231,6 +233,7 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
  */
 export function checkPatch(headers: IncomingHttpHeaders): void {
   if (!isOffsetStream(text(headers, 'content-type'))) throw wrongType()
+  assertPlain(headers)
   if (bytesIn(headers, 'upload-offset') === undefined) {
     throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
   }

@@ -17,7 +17,7 @@ import type { Database } from '../../db/database.ts'
 import { type Lead, recordings, type UploadRow } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { endAnswer, letBodyCome } from '../../http/early-answers.ts'
-import { toldOf } from '../../http/problem.ts'
+import { headersOf, toldOf } from '../../http/problem.ts'
 import { reprDigest } from '../../http/repr-digest.ts'
 import { addressOf } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
@@ -326,7 +326,7 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
     if (context.creation && isAbandoned({ error, cut, isKeyed, isKnown })) await abandon(context)
     if (context.error || !answer.ok) {
       res.locals.error = context.error
-      return send(req, res, answer, context.error?.headers ?? {})
+      return send(req, res, answer, context.error ? headersOf(context.error, req) : {})
     }
     const more =
       method === 'DELETE' ? {} : await uploadHeaders(method, req, await ingest.find(context.uploadId as string))
@@ -407,7 +407,7 @@ export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => 
   const text = asText(told)
   res
     .status(told.status)
-    .set({ 'Tus-Resumable': TUS_VERSION, ...told.headers })
+    .set({ 'Tus-Resumable': TUS_VERSION, ...headersOf(told, req) })
     .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
   await endAnswer(req, res, text)
 }
