@@ -14,6 +14,7 @@ const ZERO = {
   finishFailed: 0,
   lockTakenOver: 0,
   connectionSilent: 0,
+  answerNotTaken: 0,
   strayRemoved: 0,
   sweepFailed: 0,
   recordingDeleted: 0,
@@ -95,6 +96,11 @@ export function createEvents(log: Log) {
       'connectionSilent',
       'info',
       'a request was ended: its body was silent for too long',
+    ),
+    answerNotTaken: event<{ method: string | undefined; url: string }>(
+      'answerNotTaken',
+      'info',
+      'an answer was ended: nobody took it for too long',
     ),
     recordingDeleted: event<{ recordingId: string; leadId: string; callerId: string }>(
       'recordingDeleted',

@@ -5,6 +5,7 @@
 import { systemClock } from './clock.ts'
 import { ConfigError, readConfig } from './config/config.ts'
 import { createLog, flushLog } from './log.ts'
+import { giveBackAtRest } from './memory.ts'
 import { shutDown, startServer } from './server.ts'
 import { createService } from './service.ts'
 
@@ -23,6 +24,7 @@ export async function serve(): Promise<void> {
     const service = await createService(config, systemClock, log)
     const running = await startServer(service)
     service.sweep.start()
+    giveBackAtRest(running.quietForMs)
     const exit = async (code: number) => {
       await flushLog(log)
       process.exit(code)

@@ -1,12 +1,15 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import type { Events } from './events.ts'
+import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
+import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
 
@@ -14,6 +17,8 @@ export interface RunningServer {
   readonly server: Server
   /** Without a slash at its end. */
   readonly url: string
+  /** For how long no request has been there; 0 while one is. */
+  quietForMs(): number
   /**
    * Ends what is under way and stops listening.
    *
@@ -37,17 +42,29 @@ const LOOK_EVERY_MS = 20
  */
 const READ_AHEAD_BYTES = 256 * 1024
 
-interface Exchange {
-  req: IncomingMessage
-  res: ServerResponse
+/**
+ * A connection on which nothing has moved for the idle timeout. A body may come as slowly as it likes, but not be silent;
+ * an answer may be taken as slowly, but not be left lying.
+ */
+function endSilent(socket: Socket, events: Events): void {
+  const exchange = exchangeOf(socket)
+  if (!exchange) return void socket.destroy()
+  const { req, res } = exchange
+  const { method } = req
+  const url = maskTokens(req.url ?? '')
+  if (!req.complete) {
+    events.connectionSilent({ method, url })
+    req.destroy()
+  } else if (res.writableEnded || socket.writableLength > 0) {
+    events.answerNotTaken({ method, url })
+    socket.destroy()
+  }
+  // Else the answer takes a while: that is our silence.
 }
-
-const hasBody = (req: IncomingMessage) =>
-  req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 
 /** Listens on the configured host and port; port 0 takes any free one. @throws EADDRINUSE and its kin */
 export async function startServer(service: Service): Promise<RunningServer> {
-  const { host, port, uploads } = service.config
+  const { host, port, uploads, trustProxy } = service.config
   const server = createServer({
     // A slow upload that still moves is no fault; a silent one is ended below.
     requestTimeout: 0,
@@ -58,32 +75,26 @@ export async function startServer(service: Service): Promise<RunningServer> {
   // A client that has said all may end its half of the connection and still wait for its answer. A body cut short is told
   // from that by the parser, and a client that is gone by the first bytes that it refuses.
   Object.assign(server, { httpAllowHalfOpen: true })
+  server.timeout = uploads.idleTimeoutMs
+  server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
+  // Behind a proxy all come from one address, and the proxy bounds them.
+  if (trustProxy === false) boundConnections(server)
   const app = createApp(service)
   const active = new Set<Exchange>()
   let closing = false
+  let endedAtMs = performance.now()
 
-  /** A body may come as slowly as it likes, but not be silent; Node ends the timeout with the request. */
-  function endWhenSilent({ req, res }: Exchange) {
-    req.socket.setTimeout(uploads.idleTimeoutMs)
-    req.on('timeout', () => {
-      service.events.connectionSilent({ method: req.method, url: maskTokens(req.url ?? '') })
-      req.destroy()
-    })
-    // The body is here, and its answer takes a while: that is our silence, unless nobody takes the answer.
-    res.on('timeout', () => {
-      if (res.writableEnded) req.destroy()
-    })
-  }
-
-  const onRequest = (req: IncomingMessage, res: ServerResponse) => {
-    const exchange = { req, res }
+  const onRequest = inTurn((exchange: Exchange) => {
+    const { req, res } = exchange
     active.add(exchange)
-    res.once('close', () => active.delete(exchange))
+    res.once('close', () => {
+      active.delete(exchange)
+      endedAtMs = performance.now()
+    })
     if (closing) res.setHeader('Connection', 'close')
-    if (hasBody(req)) endWhenSilent(exchange)
     takeTarget(req)
     app(req, res)
-  }
+  })
   server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
   server.on('checkContinue', (req, res) => {
@@ -134,6 +145,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
   return {
     server,
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    quietForMs: () => (active.size > 0 ? 0 : performance.now() - endedAtMs),
     close,
   }
 }
