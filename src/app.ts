@@ -5,11 +5,13 @@ import cors from 'cors'
 import express, { type Express, type RequestHandler } from 'express'
 import { required } from './auth/required.ts'
 import { legacyRoutes } from './doors/legacy/legacy.ts'
+import { openUploads } from './doors/open-uploads.ts'
 import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
 import { letBodyCome } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
 import { notFound, problems } from './http/problem.ts'
+import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
 import { playbackRoutes } from './playback/playback.ts'
@@ -77,6 +79,7 @@ export function createApp(service: Service): Express {
     }),
   )
   app.use(checkHost)
+  app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))

@@ -41,12 +41,20 @@ export interface Service {
 }
 
 /** What open uploads of known length may still bring. */
-const promised = async (db: Database): Promise<Promised[]> =>
-  db.orm
-    .select({ id: uploads.id, length: sql<number>`${uploads.length}`, offset: uploads.offset })
+async function promised(db: Database): Promise<Promised[]> {
+  const rows = await db.orm
+    .select({
+      id: uploads.id,
+      callerId: uploads.callerId,
+      length: sql<number>`${uploads.length}`,
+      offset: uploads.offset,
+    })
     .from(uploads)
     .where(and(inArray(uploads.state, OPEN_STATES), isNotNull(uploads.length)))
+    .orderBy(uploads.createdAtMs)
     .all()
+  return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
+}
 
 /** A server that is being replaced needs a while to end. */
 const LOCK_WAIT_MS = 5_000

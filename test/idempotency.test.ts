@@ -4,7 +4,7 @@ import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { idempotencyOf } from '../src/uploads/idempotency.ts'
-import { legacyClient } from './support/legacy.ts'
+import { base64, legacyClient } from './support/legacy.ts'
 import { connectTo } from './support/raw.ts'
 import { jsonOf, movingClock, startService, tokenFor } from './support/service.ts'
 import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
@@ -332,7 +332,11 @@ describe('init', () => {
     const once = legacyClient(harness, await tokenFor({ sub: 'telecaller-once' }))
     await harness.restart({ RECORDINGS_MAX_UPLOADS_PER_CALLER: '1' })
     const key = randomUUID()
-    for (let i = 0; i < 3; i++) expect((await once.init(lead, {}, keyed(key))).status).toBe(201)
+    const answers = []
+    for (let i = 0; i < 3; i++) answers.push(await once.init(lead, {}, keyed(key)))
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201])
+    const { upload_id } = await jsonOf(answers[0] as Response)
+    expect((await once.append(lead, upload_id as string, 0, base64('0'))).status).toBe(202)
     expect((await once.init(lead, {}, keyed(randomUUID()))).status).toBe(503)
     await harness.restart({ RECORDINGS_MAX_UPLOADS_PER_CALLER: '64' })
   })

@@ -153,7 +153,7 @@ describe('what a link does not do', () => {
     ]) {
       expect(codeOf(await ask(`${recording.url}?token=${forged}`)), forged).toEqual([401, 'link_invalid'])
     }
-    expect((await ask(`${recording.url}?token=${token}&token=${token}`)).status).toBe(401)
+    expect((await ask(`${recording.url}?token=${token}&token=${token}`)).status).toBe(400)
   })
 })
 

@@ -169,10 +169,11 @@ describe('bytes that belong to nothing', () => {
         .set({ state: 'concatenated', finalId: idOf(url) })
         .where(eq(uploads.id, idOf(part))),
     )
-    clock.advance(23 * HOUR)
     await tus.patch(url, 0, noise(1))
     clock.advance(23 * HOUR)
     await tus.patch(url, 1, noise(1))
+    clock.advance(23 * HOUR)
+    await tus.patch(url, 2, noise(1))
     clock.advance(23 * HOUR)
     await sweep()
     expect(await harness.files('uploads')).toContain(idOf(part))

@@ -196,10 +196,11 @@ describe('Core § HEAD', () => {
       expect(res.headers.get('upload-offset')).toBeNull()
     }
   })
-  test('a query is no part of the id', async () => {
+  test('a query is no part of the id, and known to no address', async () => {
     const url = await begin(10)
-    expect((await tus.patch(`${url}?signature=a/b`, 0, noise(3))).status).toBe(204)
-    expect((await tus.head(`${url}?x`)).headers.get('upload-offset')).toBe('3')
+    const res = await tus.patch(`${url}?signature=a/b`, 0, noise(3))
+    expect([res.status, await res.text()]).toEqual([400, expect.stringContaining('signature')])
+    expect((await tus.head(`${url}?`)).headers.get('upload-offset')).toBe('0')
   })
   test('while a PATCH is under way it tells what is stored, and the PATCH ends [OPT-CONC-002]', async () => {
     const url = await begin(1_000)

@@ -11,18 +11,18 @@ import type { Clock } from '../clock.ts'
 import { type Database, preparedOnce } from '../db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { bodyOf, checked } from '../http/request.ts'
+import { bodyOf, checked, takesNoQuery } from '../http/request.ts'
 import { CALLER_ID_PATTERN, ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from './rights.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
-export const leadBody = z.object({
+export const leadBody = z.strictObject({
   telecaller_id: z.string().regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters'),
   name: z.string().max(500).nullish(),
 })
 
-export const callLogBody = z.object({
+export const callLogBody = z.strictObject({
   /** RFC 3339. */
   started_at: z.iso.datetime({ offset: true }).nullish(),
   duration_seconds: z.number().min(0).nullish(),
@@ -53,7 +53,7 @@ export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Route
   const router = Router()
   const body = json({ limit: '64kb' })
 
-  router.put('/leads/:leadId', body, async (req, res) => {
+  router.put('/leads/:leadId', takesNoQuery, body, async (req, res) => {
     const caller = callerOf(res)
     if (caller.role !== 'service') throw new ServiceError('forbidden', 'Only the CRM itself may write leads.')
     const id = checked(idSchema, req.params.leadId, 'lead_id')
@@ -72,7 +72,7 @@ export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Route
     res.status(known ? 200 : 201).json(lead && leadJson(lead))
   })
 
-  router.put('/leads/:leadId/call-logs/:callLogId', body, async (req, res) => {
+  router.put('/leads/:leadId/call-logs/:callLogId', takesNoQuery, body, async (req, res) => {
     const id = checked(idSchema, req.params.callLogId, 'call_log_id')
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'write')
     const { started_at, duration_seconds, direction } = checked(callLogBody, bodyOf(req))

@@ -17,7 +17,7 @@ import { type Recording, recordings } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { reprDigest } from '../http/repr-digest.ts'
-import { addressOf, bodyOf, checked } from '../http/request.ts'
+import { addressOf, bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
 import { isId } from '../ids.ts'
 import { assertMay, type Caller, leadFor } from '../leads/rights.ts'
 import { recordingPath } from '../recordings/recordings.ts'
@@ -46,7 +46,14 @@ const CONTENT_SECURITY_POLICY = "default-src 'none'; media-src 'self'; style-src
 /** A single range that nginx reads as we do; it gives up on numbers beyond 2^63. */
 const RANGE_FOR_NGINX = /^bytes=(\d{1,15}-\d{0,15}|-\d{1,15})$/i
 
-export const playbackLinkBody = z.object({
+export const playbackQuery = z.strictObject({
+  /** Of a playback link. */
+  token: z.string().optional(),
+  /** Whatever its value: to be saved, not played. */
+  download: z.string().optional(),
+})
+
+export const playbackLinkBody = z.strictObject({
   /** Longer than the service allows is shortened; `expires_at` tells. */
   expires_in_seconds: z.number().int().min(1).optional(),
 })
@@ -104,9 +111,8 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
   }
 
   /** Who is asking: by a login, or else by a playback link. */
-  async function listener(req: Request<Params>): Promise<Caller> {
-    const { token } = req.query
-    if (!isBearer(req.headers.authorization) && typeof token === 'string') {
+  async function listener(req: Request<Params>, token: string | undefined): Promise<Caller> {
+    if (!isBearer(req.headers.authorization) && token !== undefined) {
       return tokens.asOfToday(await links.verify(token, req.params.recordingId))
     }
     return tokens.authenticate(req.headers.authorization)
@@ -137,7 +143,8 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
   }
 
   router.get<Params>(PATH, async (req, res) => {
-    const caller = await listener(req)
+    const { token, download } = req.url.includes('?') ? queryOf(playbackQuery, req) : {}
+    const caller = await listener(req, token)
     res.locals.caller = caller
     const recording = await recordingFor(caller, req.params)
     const { headers } = req
@@ -173,10 +180,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     const described = {
       ...common,
       'Content-Type': recording.contentType,
-      'Content-Disposition': contentDisposition(
-        recording.filename,
-        req.query.download === undefined ? 'inline' : 'attachment',
-      ),
+      'Content-Disposition': contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment'),
       'Repr-Digest': reprDigest(recording.sha256),
       'Content-Security-Policy': CONTENT_SECURITY_POLICY,
       'Referrer-Policy': 'no-referrer',
@@ -204,18 +208,24 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     }
   })
 
-  router.post<Params>(`${PATH}/playback-links`, required(tokens), json({ limit: '16kb' }), async (req, res) => {
-    const caller = callerOf(res)
-    const recording = await recordingFor(caller, req.params)
-    const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
-    const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
-    const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
-    const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
-    res
-      .status(201)
-      .set('Cache-Control', 'no-store')
-      .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
-  })
+  router.post<Params>(
+    `${PATH}/playback-links`,
+    required(tokens),
+    takesNoQuery,
+    json({ limit: '16kb' }),
+    async (req, res) => {
+      const caller = callerOf(res)
+      const recording = await recordingFor(caller, req.params)
+      const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
+      const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
+      const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
+      const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
+      res
+        .status(201)
+        .set('Cache-Control', 'no-store')
+        .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
+    },
+  )
 
   return router
 }

@@ -10,7 +10,7 @@ import { type Database, preparedOnce } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { addressOf, checked } from '../http/request.ts'
+import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
@@ -48,7 +48,7 @@ const cursorSchema = z.string().transform((text, context) => {
   return { createdAtMs: Number(ms), id }
 })
 
-export const listQuery = z.object({
+export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
   cursor: cursorSchema.optional(),
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
@@ -83,7 +83,7 @@ export function recordingRoutes({ config, db, library, events }: Parts): Router 
 
   router.get<{ leadId: string }>('/', async (req, res) => {
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
-    const { limit, cursor, call_log_id } = checked(listQuery, req.query)
+    const { limit, cursor, call_log_id } = queryOf(listQuery, req)
     // A row value: spelt out with OR, SQLite reads all that is newer first (500,000 recordings: 34 ms instead of 1).
     const after = cursor && sql`(${recordings.createdAtMs}, ${recordings.id}) < (${cursor.createdAtMs}, ${cursor.id})`
     const rows = await db.orm
@@ -107,12 +107,12 @@ export function recordingRoutes({ config, db, library, events }: Parts): Router 
     })
   })
 
-  router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', async (req, res) => {
+  router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', takesNoQuery, async (req, res) => {
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
     res.json(recordingJson(await recordingOf(db, lead.id, req.params.recordingId), req, config.publicUrl))
   })
 
-  router.delete<{ leadId: string; recordingId: string }>('/:recordingId', async (req, res) => {
+  router.delete<{ leadId: string; recordingId: string }>('/:recordingId', takesNoQuery, async (req, res) => {
     const caller = callerOf(res)
     const lead = await leadFor(db, caller, req.params.leadId, 'use')
     const recording = await recordingOf(db, lead.id, req.params.recordingId)

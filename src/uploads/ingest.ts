@@ -7,10 +7,10 @@
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
-import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
+import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
+import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
 import { chunks, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -18,18 +18,21 @@ import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { BodyCheck, Written } from '../storage/disk/writer.ts'
 import type { Space } from '../storage/space.ts'
+import { createCallersLimit } from './callers-limit.ts'
 import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
 import { createFinishing, discardBytes, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
 import {
   closed,
+  expiryOf,
   hasAllBytes,
   isOpen,
   isWhole,
   keyFor,
   newRow,
   OPEN_STATES,
+  silentTooLong,
   type UploadIntent,
   whileOpen,
 } from './upload.ts'
@@ -107,11 +110,6 @@ export function createIngest(parts: Parts) {
     })
     .where(and(eq(uploads.id, sql.placeholder('id')), eq(uploads.state, 'receiving'), isNull(uploads.length)))
     .prepare()
-  const countOpen = db.orm
-    .select({ count: sql<number>`count(*)` })
-    .from(uploads)
-    .where(and(eq(uploads.callerId, sql.placeholder('callerId')), sql`${uploads.state} in ('receiving', 'finishing')`))
-    .prepare()
 
   /** Kills the process at a named step; only tests of crashes set one. */
   const step = (name: string) => {
@@ -132,6 +130,7 @@ export function createIngest(parts: Parts) {
   }
   const staging = parts.staging(configstore)
   const register = createRegister({ db, staging, library, space, events, clock, limits })
+  const callersLimit = createCallersLimit({ db, register, maxPerCaller: limits.maxPerCaller })
   const finishing = createFinishing({ db, staging, library, space, register, events, clock, step })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
@@ -148,17 +147,6 @@ export function createIngest(parts: Parts) {
     assertUsable(open)
     return open.row
   }
-
-  /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
-  const roomForCaller = (callerId: string): Statement =>
-    holds<{ count: number } | undefined>(
-      () => countOpen.get({ callerId }),
-      (open) => (open?.count ?? 0) < limits.maxPerCaller,
-      () =>
-        new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
-          headers: { 'Retry-After': '30' },
-        }),
-    )
 
   /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
   async function earlier(intent: UploadIntent, idempotency: Idempotency): Promise<UploadRow | undefined> {
@@ -180,7 +168,7 @@ export function createIngest(parts: Parts) {
           underKey(intent, idempotency),
           or(
             inArray(uploads.state, ['terminated', 'expired', 'rejected']),
-            and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs)),
+            and(eq(uploads.state, 'receiving'), silentTooLong(clock.now(), limits.expiresAfterMs)),
           ),
         ),
       )
@@ -197,11 +185,20 @@ export function createIngest(parts: Parts) {
     const known = idempotency && (await earlier(intent, idempotency))
     if (known) return known
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve({ id: intent.id, length: intent.length ?? intent.expectedBytes ?? 0, offset: 0 })
+    await space.reserve({
+      id: intent.id,
+      callerId: intent.caller.id,
+      length: intent.length ?? intent.expectedBytes ?? 0,
+      offset: 0,
+      // The simple door's has its bytes on their way.
+      givesWay: intent.door !== 'simple',
+    })
     const row = newRow(intent, clock.now())
+    if (intent.bytesFollow) callersLimit.bytesFollow(row.id)
+    const { statement: room, expired } = callersLimit.roomFor(row.callerId)
     try {
       const keyed = idempotency ? [freeKey(intent, idempotency)] : []
-      await db.write(roomForCaller(row.callerId), ...keyed, bind(insert, { ...row }))
+      await db.write(room, ...keyed, bind(insert, { ...row }))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
@@ -210,6 +207,7 @@ export function createIngest(parts: Parts) {
       throw error
     }
     begun(row)
+    for (const id of expired) await expiredNow((await load(id)).row)
     return row
   }
 
@@ -327,6 +325,7 @@ export function createIngest(parts: Parts) {
     if (draining) throw shuttingDown()
     if (row.state !== 'receiving') throw new ServiceError('upload_closed', 'This upload takes no more bytes.')
     const before = row.offset
+    if (row.length !== null && before < row.length) await space.keep(roomFor(row, row.length))
     const written = await staging
       .append(source, row.id, before, {
         ...options,
@@ -439,7 +438,8 @@ export function createIngest(parts: Parts) {
    */
   const kept = (id: string, also: readonly Statement[]): Promise<void> =>
     using(id, async (open) => {
-      const lastByteAtMs = clock.now()
+      // Later than its beginning in any case: it has got a byte.
+      const lastByteAtMs = Math.max(clock.now(), open.row.createdAtMs + 1)
       await db.write(
         must(
           db.orm
@@ -470,7 +470,7 @@ export function createIngest(parts: Parts) {
     }
     if (length === 0 && !isPartial(open.row)) throw empty()
     if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve({ id, length, offset: open.row.offset })
+    await space.reserve({ ...roomFor(open.row, length), givesWay: open.row.offset === 0 })
     try {
       await db.write(
         must(
@@ -525,22 +525,26 @@ export function createIngest(parts: Parts) {
 
   async function expireOpen(open: Open): Promise<boolean> {
     const { row } = open
-    const silentSinceMs = clock.now() - limits.expiresAfterMs
-    if (!isOpen(row) || open.users > 1 || row.lastByteAtMs > silentSinceMs) return false
+    if (!isOpen(row) || open.users > 1 || expiryOf(row, limits.expiresAfterMs) > clock.now()) return false
     if (isWhole(row) && !open.refused) return false
     const [changed] = await db.write(
       db.orm
         .update(uploads)
         .set({ state: 'expired' })
-        .where(and(whileOpen(row.id), lte(uploads.lastByteAtMs, silentSinceMs))),
+        .where(and(whileOpen(row.id), silentTooLong(clock.now(), limits.expiresAfterMs))),
     )
     if (changed === 0) return false
     await db.write(...chunksGo(row))
+    await expiredNow(row)
+    return true
+  }
+
+  /** The table says so: what else the upload had goes. */
+  async function expiredNow(row: UploadRow): Promise<void> {
     row.state = 'expired'
     space.release(row.id)
     await discardBytes(staging, row)
     events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
-    return true
   }
 
   return {
@@ -570,13 +574,15 @@ export function createIngest(parts: Parts) {
     isDraining: () => draining,
     settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
-    expiresAtMs: (row: UploadRow) => row.lastByteAtMs + limits.expiresAfterMs,
+    expiresAtMs: (row: UploadRow) => expiryOf(row, limits.expiresAfterMs),
   }
 }
 
 /** What the library asks of an upload; its metadata and its age are answered by the door. */
 const asUpload = ({ id, offset, length }: UploadRow) =>
   new Upload({ id, offset, ...(length !== null && { size: length }) })
+
+const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
 
 const shuttingDown = () =>
   new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {

@@ -15,7 +15,7 @@ import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { isFinal } from './concatenation.ts'
-import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
+import { closed, expiryOf, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
 const ROWS_AT_HAND = 4_000
@@ -115,7 +115,7 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   }
 
   const isExpired = (row: UploadRow) =>
-    row.state === 'receiving' && !isWhole(row) && clock.now() - row.lastByteAtMs > limits.expiresAfterMs
+    row.state === 'receiving' && !isWhole(row) && clock.now() > expiryOf(row, limits.expiresAfterMs)
 
   /** @throws ServiceError 410 for an upload that ended without a recording */
   function assertAlive(row: UploadRow): void {
@@ -175,6 +175,8 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   return {
     load,
     using,
+    /** Somebody is at work on it. */
+    isInUse: (id: string): boolean => (atHand.get(id)?.users ?? 0) > 0,
     find,
     findFor,
     isExpired,

@@ -21,7 +21,7 @@ import type { Library } from '../storage/disk/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
 import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
-import { isWhole, OPEN_STATES } from './upload.ts'
+import { expiryOf, isWhole, OPEN_STATES, silentTooLong } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000
@@ -184,7 +184,7 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
     // The bytes of a final upload may still lie with its parts.
     const isComplete = isMoved || ((isThere || isFinal(row)) && row.offset === row.length && !isPartial(row))
     if (isComplete) yield { act: 'finish', uploadId: row.id }
-    else if (row.lastByteAtMs <= clock.now() - limits.expiresAfterMs) {
+    else if (expiryOf(row, limits.expiresAfterMs) <= clock.now()) {
       yield { act: 'expire', uploadId: row.id, offset: row.offset }
     } else if (!isThere && row.offset > 0 && !isFinal(row)) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
@@ -391,7 +391,7 @@ export function createSweep(parts: Parts): Sweep {
 
   async function* due(): AsyncGenerator<Step> {
     for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
-    const silentSinceMs = clock.now() - limits.expiresAfterMs
+    const silent = silentTooLong(clock.now(), limits.expiresAfterMs)
     const open = pages(async (after) =>
       db.orm
         .select()
@@ -399,10 +399,7 @@ export function createSweep(parts: Parts): Sweep {
         .where(
           and(
             inArray(uploads.state, OPEN_STATES),
-            or(
-              and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`),
-              lte(uploads.lastByteAtMs, silentSinceMs),
-            ),
+            or(and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`), silent),
             gt(uploads.id, after),
           ),
         )

@@ -15,7 +15,7 @@ import type { Lead, UploadRow } from '../../db/schema.ts'
 import { ServiceError, typeNotTaken } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
 import { assertPlain } from '../../http/plain-body.ts'
-import { addressOf, checked } from '../../http/request.ts'
+import { addressOf, assertNoQuery, checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
 import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
@@ -187,10 +187,10 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
   }
 
   async function withBody(context: Context, work: (context: Context, body: Body) => Promise<void>): Promise<void> {
-    const { req, res } = context
+    const { req, res, caller } = context
     const expectedBytes = lengthOf(req)
     if (expectedBytes === undefined || expectedBytes <= maxTextBytes) letBodyCome(req, res)
-    const body = await bodies.read(req, expectedBytes, maxTextBytes)
+    const body = await bodies.read(req, caller.id, expectedBytes, maxTextBytes)
     try {
       await work(context, body)
     } finally {
@@ -205,7 +205,8 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
     if (expectedBytes !== undefined && expectedBytes > maxBytes + MAX_AROUND_BYTES) {
       throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
     }
-    const params: Record<string, string> = {}
+    // Without a prototype, so that any name is a field.
+    const params: Record<string, string> = Object.create(null)
     let fields = 0
     let file: Receiving | undefined
     let chunk: { gathering: Gathering; isText: boolean } | undefined
@@ -214,6 +215,7 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
     function receive(filename: string): Sink {
       if (file) throw new ServiceError('invalid_request', 'A form may have one file.')
       if (params.action !== undefined || chunk) throw fileAndAction()
+      assertNoQuery(req)
       const idempotencyKey = req.headers['idempotency-key']
       const bytesCome = () => req.socket.bytesRead
       file = simple.receive({ caller, lead, filename, expectedBytes, idempotencyKey, bytesCome, signal })
@@ -222,9 +224,10 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
     }
 
     function gather(part: Part): Sink {
+      if (file) throw fileAndAction()
       if (chunk) throw new ServiceError('invalid_request', 'A form may have one chunk.')
       const isText = part.filename === undefined && (part.contentType ?? 'text/plain') === 'text/plain'
-      const gathering = bodies.gather(expectedBytes, isText ? maxTextBytes : maxChunkSize)
+      const gathering = bodies.gather(caller.id, expectedBytes, isText ? maxTextBytes : maxChunkSize)
       chunk = { gathering, isText }
       return { write: (piece) => gathering.write(piece), end: () => {} }
     }
@@ -301,7 +304,7 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
   return router
 }
 
-export const simpleForm = z.object({ call_log_id: z.string().min(1, 'it is empty') })
+export const simpleForm = z.strictObject({ call_log_id: z.string().min(1, 'it is empty') })
 
 const fileAndAction = () => new ServiceError('invalid_request', 'A form has either a file or an action.')
 

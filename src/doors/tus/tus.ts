@@ -19,7 +19,7 @@ import { asServiceError, ServiceError } from '../../errors.ts'
 import { endAnswer, letBodyCome } from '../../http/early-answers.ts'
 import { headersOf, toldOf } from '../../http/problem.ts'
 import { reprDigest } from '../../http/repr-digest.ts'
-import { addressOf } from '../../http/request.ts'
+import { addressOf, takesNoQuery } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
 import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
@@ -187,7 +187,9 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
     const creation = context.creation as Creation
     const { length = null } = creation
     context.creatingId = id
-    const intent = { ...intentOf(context, id), length }
+    const { headers } = context.req
+    const bytesFollow = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+    const intent = { ...intentOf(context, id), length, bytesFollow }
     if (!creation.concat && length === 0) {
       throw new ServiceError('empty_upload', 'A recording has at least one byte.')
     }
@@ -385,9 +387,9 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
       .end()
   })
 
-  router.use(required(tokens))
+  router.use(required(tokens), takesNoQuery)
   router.all('/', (req, res) => {
-    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('POST, OPTIONS')
+    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('GET, HEAD, POST, OPTIONS')
     return create(req, res)
   })
   router.all('/:uploadId', (req, res) => {
