@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 const USAGE = `call-recordings COMMAND
 
   start             runs the server (settings come from the environment: docs/operating.md)
+    --with-parent   ends it also when the process that started it has ended
   verify            compares every recording with its size and SHA-256; exit code 1 on damage
   backup DIR        copies the database and all recordings into a new directory, while the server runs
   sweep --dry-run   shows what the sweep would do, also while the server runs
@@ -57,7 +58,12 @@ export async function main(argv: readonly string[]): Promise<void> {
   const [command, ...rest] = argv
   switch (command) {
     case 'start':
-      await import('./main.ts')
+      if (rest.length === 0 || (rest.length === 1 && rest[0] === '--with-parent')) {
+        await import('./main.ts')
+        return
+      }
+      process.stderr.write(`start takes no ${rest.join(' ')}\n\n${USAGE}`)
+      process.exitCode = 2
       return
     case 'verify':
     case 'backup':

@@ -63,6 +63,9 @@ export interface Config {
   readonly crashAt?: string
 }
 
+/** The directories that are named by settings. */
+export type Places = Pick<Config, 'dataDir' | 'recordingsDir' | 'uploadsDir'>
+
 /** All that is wrong with the settings, one line each. */
 export class ConfigError extends Error {
   override name = 'ConfigError'
@@ -326,6 +329,17 @@ export function readConfig(env: Environment = process.env): Config {
   )
   if (faults.length > 0) throw new ConfigError(faults)
   return deepFreeze(toConfig(values as Sound))
+}
+
+/** The directories alone, whatever is wrong with other settings. */
+export function placesOf(env: Environment = process.env): Places {
+  const names = ['RECORDINGS_DATA_DIR', 'RECORDINGS_DIR', 'RECORDINGS_UPLOADS_DIR'] as const
+  const given = names.flatMap((name) => {
+    const text = env[name]?.trim()
+    return text ? [[name, path.resolve(text)] as const] : []
+  })
+  const { dataDir, recordings, uploads } = places(Object.fromEntries(given))
+  return { dataDir, recordingsDir: recordings, uploadsDir: uploads }
 }
 
 function contradictions(values: Values, keys: readonly SettingName[]): string[] {

@@ -41,7 +41,6 @@ const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 
 
 /** @param onStep told of the points at which a test may have the process killed */
 export async function openLibrary(directory: string, onStep: (name: string) => void = () => {}): Promise<Library> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
   /** Folders seen to exist, so that the second recording of a lead makes none. */
   const folders = new Set<string>()
   const openFiles = createOpenFiles(pathOf)
