@@ -11,7 +11,7 @@ const USAGE = `call-recordings COMMAND
   backup DIR        copies the database and all recordings into a new directory, while the server runs
   sweep --dry-run   shows what the sweep would do, also while the server runs
   sweep             does it; the server must be down, since it sweeps by itself
-    --unknown       also removes recordings that the database has never heard of
+    --unknown       also sets recordings aside that the database has never heard of; the sweep removes them after a week
 `
 
 /** A command that could not be understood. */
