@@ -92,17 +92,19 @@ interface StartOptions {
   env?: Record<string, string>
   /** Resolves as soon as the process hears signals: another server holds its data directory, say. */
   isEarly?: boolean
+  /** Where a log goes that goes to a file. */
+  logFile?: string
 }
 
 /** Starts the server in one of the ways; its log goes to a file, or through a pipe. */
 export async function startBy(
   way: Way,
   logTo: 'file' | 'pipe',
-  { env = {}, isEarly = false }: StartOptions = {},
+  { env = {}, isEarly = false, logFile }: StartOptions = {},
 ): Promise<Started> {
   const dir = await mkdtemp(path.join(tmpdir(), 'call-recordings-'))
   const [command = '', ...words] = await WAYS[way]()
-  const file = path.join(dir, 'server.log')
+  const file = logFile ?? path.join(dir, 'server.log')
   const sink = await open(file, 'a')
   const child: ChildProcess = spawn(command, words, {
     cwd: ROOT,
