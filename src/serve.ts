@@ -2,8 +2,9 @@
  * The server's life: environment → settings → service → listen; a signal → drain → close.
  */
 
+import { faultsOfKeyFile } from './auth/keys.ts'
 import { systemClock } from './clock.ts'
-import { type Config, ConfigError, placesOf, readConfig } from './config/config.ts'
+import { type Config, ConfigError, namedIn, readConfig } from './config/config.ts'
 import { createLog, flushLog, type Log } from './log.ts'
 import { faultsOfPlaces, makePlaces } from './places.ts'
 import { type RunningServer, shutDown, startServer } from './server.ts'
@@ -55,17 +56,22 @@ export async function serve(signals: Signals, { withParent }: { withParent: bool
   }
 }
 
-/** The settings, with the directories that they name; what is wrong with any of it is told at once, and ends the process. */
+/** The settings, and what they name; all that is wrong with any of it is told in one message. @throws ConfigError */
 async function settings(): Promise<Config> {
+  const named = namedIn()
   const faults: string[] = []
+  let config: Config | undefined
   try {
-    const config = readConfig()
-    faults.push(...(await makePlaces(config)))
-    if (faults.length === 0) return config
+    config = readConfig()
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    faults.push(...error.faults, ...(await faultsOfPlaces(placesOf())))
+    faults.push(...error.faults)
   }
+  faults.push(
+    ...(await (config ? makePlaces(named) : faultsOfPlaces(named))),
+    ...(await faultsOfKeyFile(named.keyFile)),
+  )
+  if (config && faults.length === 0) return config
   throw new ConfigError(faults)
 }
 

@@ -1,12 +1,14 @@
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { connectTo, type RawConnection } from './support/raw.ts'
 import { mayUnshare, type Started, startBy, WAYS, type Way } from './support/starts.ts'
 import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const ways = (Object.keys(WAYS) as Way[]).filter((way) => mayUnshare || way !== 'process 1 of a container')
+
+const running = await startBy('the command', 'file')
 
 const BOUNDARY = 'x-boundary'
 const part = (head: string, body: string) =>
@@ -130,11 +132,6 @@ describe.for(ways)('started by %s', (way) => {
 })
 
 describe('a signal', () => {
-  let running: Started
-  beforeAll(async () => {
-    running = await startBy('the command', 'file')
-  })
-
   test.for([
     ['the command', 'SIGINT', 'file'],
     ['the command', 'SIGHUP', 'pipe'],

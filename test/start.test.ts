@@ -4,16 +4,13 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { NODE, runCommand } from './support/process.ts'
 import { afterwards } from './support/service.ts'
 
-let dir: string
-beforeAll(async () => {
-  dir = await mkdtemp(path.join(tmpdir(), 'start-'))
-  afterwards(() => rm(dir, { recursive: true }))
-  await writeFile(path.join(dir, 'file'), '')
-})
+const dir = await mkdtemp(path.join(tmpdir(), 'start-'))
+afterwards(() => rm(dir, { recursive: true }))
+await writeFile(path.join(dir, 'file'), '')
 
 const start = (dataDir: string, env: Record<string, string> = {}) => runCommand(['start'], { dir: dataDir, env })
 
@@ -42,14 +39,20 @@ describe('a start that cannot be', () => {
     for (const fault of faults) expect(fault).toMatch(/make it and give it to that user, or name another place$/)
   })
 
-  test('since a setting is wrong tells of the directories too, and makes none', async () => {
+  test('since a setting is wrong tells of directories and the file of keys too, and makes none', async () => {
     const missing = path.join(dir, 'missing')
-    const { code, stderr } = await start(missing, { PORT: 'x', RECORDINGS_DIR: path.join(dir, 'file') })
+    const { code, stderr } = await start(missing, {
+      PORT: 'x',
+      RECORDINGS_DIR: path.join(dir, 'file'),
+      RECORDINGS_JWT_SECRET: '',
+      RECORDINGS_JWKS_FILE: path.join(dir, 'file'),
+    })
     expect(code).toBe(1)
     expect(stderr.trim().split('\n')).toEqual([
-      'The settings have 2 faults:',
+      'The settings have 3 faults:',
       expect.stringMatching(/^ {2}PORT is `x`: expected/),
       expect.stringMatching(/^ {2}RECORDINGS_DIR is `.*`: /),
+      expect.stringMatching(/^ {2}RECORDINGS_JWKS_FILE is `.*`: it is empty/),
     ])
     expect(await readdir(dir)).toEqual(['file'])
   })

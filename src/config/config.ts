@@ -66,6 +66,11 @@ export interface Config {
 /** The directories that are named by settings. */
 export type Places = Pick<Config, 'dataDir' | 'recordingsDir' | 'uploadsDir'>
 
+/** What of the file system is named by settings. */
+export interface Named extends Places {
+  keyFile: string | undefined
+}
+
 /** All that is wrong with the settings, one line each. */
 export class ConfigError extends Error {
   override name = 'ConfigError'
@@ -331,15 +336,17 @@ export function readConfig(env: Environment = process.env): Config {
   return deepFreeze(toConfig(values as Sound))
 }
 
-/** The directories alone, whatever is wrong with other settings. */
-export function placesOf(env: Environment = process.env): Places {
-  const names = ['RECORDINGS_DATA_DIR', 'RECORDINGS_DIR', 'RECORDINGS_UPLOADS_DIR'] as const
-  const given = names.flatMap((name) => {
-    const text = env[name]?.trim()
-    return text ? [[name, path.resolve(text)] as const] : []
-  })
-  const { dataDir, recordings, uploads } = places(Object.fromEntries(given))
-  return { dataDir, recordingsDir: recordings, uploadsDir: uploads }
+/** The directories and the file alone, whatever is wrong with other settings: what lies there can be judged too. */
+export function namedIn(env: Environment = process.env): Named {
+  const given = ['RECORDINGS_DATA_DIR', 'RECORDINGS_DIR', 'RECORDINGS_UPLOADS_DIR', 'RECORDINGS_JWKS_FILE'].flatMap(
+    (name) => {
+      const text = env[name]?.trim()
+      return text ? [[name, path.resolve(text)] as const] : []
+    },
+  )
+  const values: Values = Object.fromEntries(given)
+  const { dataDir, recordings, uploads } = places(values)
+  return { dataDir, recordingsDir: recordings, uploadsDir: uploads, keyFile: values.RECORDINGS_JWKS_FILE }
 }
 
 function contradictions(values: Values, keys: readonly SettingName[]): string[] {
