@@ -55,7 +55,7 @@ const token = (claims: Record<string, unknown>) =>
 
 /** Starts the server as an operator would; resolves with its address. */
 async function startServer(dataDir: string): Promise<{ url: string; child: ChildProcess }> {
-  const child = spawn(process.execPath, [path.join(root, 'bin/call-recordings.js'), 'start'], {
+  const child = spawn(process.execPath, [path.join(root, 'bin/call-recordings.js'), 'start', '--with-parent'], {
     env: {
       PATH: process.env.PATH,
       PORT: process.env.PORT,
@@ -66,12 +66,12 @@ async function startServer(dataDir: string): Promise<{ url: string; child: Child
     detached: true, // Ctrl-C is ours to pass on
   })
   for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
-    const entry = JSON.parse(line) as { msg: string; url?: string; err?: { message: string } }
+    const entry = JSON.parse(line) as { level: string; msg: string; url?: string; err?: { message: string } }
     if (entry.msg === 'listening' && entry.url) {
       child.stdout?.resume()
       return { url: entry.url, child }
     }
-    if (entry.err) throw new Error(`${entry.msg}: ${entry.err.message}`)
+    if (entry.level === 'fatal') throw new Error(entry.err ? `${entry.msg}: ${entry.err.message}` : entry.msg)
   }
   throw new Error('the server ended before it listened')
 }

@@ -95,6 +95,12 @@ export const passing = (code: ErrorCode, message: string, cause?: unknown) =>
 export const typeNotTaken = (sentence: string, taken: readonly string[]) =>
   new ServiceError('unsupported_media_type', sentence, { headers: { Accept: taken.join(', ') } })
 
+/** What of a tus body came and is kept is told by its offset; of a form nothing is. */
+export const shuttingDown = () =>
+  new ServiceError('shutting_down', 'The service is restarting; try again shortly.', {
+    headers: { 'Retry-After': RETRY_AFTER_SECONDS, Connection: 'close' },
+  })
+
 export const rangeNotSatisfiable = (size: number) =>
   new ServiceError('range_not_satisfiable', `The recording has ${size} bytes; no byte asked for exists.`, {
     headers: { 'Content-Range': `bytes */${size}` },

@@ -19,6 +19,7 @@ const ZERO = {
   sweepFailed: 0,
   recordingDeleted: 0,
   recordingFileMissing: 0,
+  nginxCouldNotSend: 0,
 }
 
 /** How often each event happened since the start. */
@@ -112,6 +113,12 @@ export function createEvents(log: Log) {
       'recordingFileMissing',
       'error',
       'ALARM: the file of a recording is missing',
+    ),
+    /** The listener has it from the service. Its user may not read the file, or its `alias` names another directory. */
+    nginxCouldNotSend: event<{ recordingId: string; leadId: string; path: string }>(
+      'nginxCouldNotSend',
+      'error',
+      'ALARM: nginx could not read a recording, and the service sent it: look at the user of nginx and its alias',
     ),
   }
 }

@@ -1,14 +1,16 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import { shuttingDown } from './errors.ts'
 import type { Events } from './events.ts'
 import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
+import { problemOf } from './http/problem.ts'
 import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
@@ -120,8 +122,13 @@ export async function startServer(service: Service): Promise<RunningServer> {
   async function endBodies(deadlineMs: number): Promise<void> {
     const within = (ms: number) => Math.min(deadlineMs, performance.now() + ms)
     await until(() => bodiesThatCome().every(({ res }) => res.headersSent), within(ANSWER_WITHIN_MS))
-    for (const { res } of bodiesThatCome()) {
-      if (!res.headersSent) res.writeHead(503, { 'Retry-After': '2', Connection: 'close', 'Content-Length': 0 }).end()
+    for (const { req, res } of bodiesThatCome()) {
+      if (res.headersSent) continue
+      const told = shuttingDown()
+      const { headers, text } = problemOf(told, req)
+      const { locals } = res as ServerResponse & { locals?: { error?: unknown } }
+      if (locals) locals.error = told
+      res.writeHead(told.status, headers).end(text)
     }
     await until(() => bodiesThatCome().length === 0, within(READ_WITHIN_MS))
     for (const { req } of bodiesThatCome()) req.socket.destroySoon()

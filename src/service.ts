@@ -3,7 +3,6 @@
  * all start here.
  */
 
-import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import { createTokens, keptSecret, type Tokens } from './auth/tokens.ts'
@@ -15,7 +14,7 @@ import { uploads } from './db/schema.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
-import { syncDirectory } from './storage/disk/durability.ts'
+import { makeDirectory } from './storage/disk/directories.ts'
 import { type Library, openLibrary } from './storage/disk/library.ts'
 import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
@@ -70,10 +69,7 @@ export async function createService(
   log: Log = createLog(config),
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
-  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) {
-    const made = await mkdir(directory, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await syncDirectory(path.dirname(made))
-  }
+  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) await makeDirectory(directory)
   const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
     return await openService(config, clock, log, unlock)

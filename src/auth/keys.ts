@@ -34,6 +34,17 @@ export async function keysOf(
   }
 }
 
+/** What is wrong with a file of keys, as faults of the settings; none where no file is named. */
+export async function faultsOfKeyFile(file: string | undefined): Promise<readonly string[]> {
+  try {
+    if (file !== undefined) await setInFile(file)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults
+    throw error
+  }
+}
+
 /** A set without a key that could be used is refused here: jose would keep it for ten minutes. */
 const fetchSet: FetchImplementation = async (url, options) => {
   const response = await fetch(url, options)

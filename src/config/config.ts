@@ -63,6 +63,14 @@ export interface Config {
   readonly crashAt?: string
 }
 
+/** The directories that are named by settings. */
+export type Places = Pick<Config, 'dataDir' | 'recordingsDir' | 'uploadsDir'>
+
+/** What of the file system is named by settings. */
+export interface Named extends Places {
+  keyFile: string | undefined
+}
+
 /** All that is wrong with the settings, one line each. */
 export class ConfigError extends Error {
   override name = 'ConfigError'
@@ -326,6 +334,19 @@ export function readConfig(env: Environment = process.env): Config {
   )
   if (faults.length > 0) throw new ConfigError(faults)
   return deepFreeze(toConfig(values as Sound))
+}
+
+/** The directories and the file alone, whatever is wrong with other settings: what lies there can be judged too. */
+export function namedIn(env: Environment = process.env): Named {
+  const given = ['RECORDINGS_DATA_DIR', 'RECORDINGS_DIR', 'RECORDINGS_UPLOADS_DIR', 'RECORDINGS_JWKS_FILE'].flatMap(
+    (name) => {
+      const text = env[name]?.trim()
+      return text ? [[name, path.resolve(text)] as const] : []
+    },
+  )
+  const values: Values = Object.fromEntries(given)
+  const { dataDir, recordings, uploads } = places(values)
+  return { dataDir, recordingsDir: recordings, uploadsDir: uploads, keyFile: values.RECORDINGS_JWKS_FILE }
 }
 
 function contradictions(values: Values, keys: readonly SettingName[]): string[] {

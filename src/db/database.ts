@@ -105,7 +105,11 @@ export type ReadingDatabase = Pick<Database, 'orm' | 'backup' | 'close'>
 
 /** Opens the database file to read it, also while a server uses it. @throws when there is none */
 export function openForReading(file: string): ReadingDatabase {
-  if (!existsSync(file)) throw new Error(`there is no database at ${file}`)
+  if (!existsSync(file)) {
+    throw new Error(
+      `there is no database at ${file}; a command needs the settings of its server, here RECORDINGS_DATA_DIR`,
+    )
+  }
   const sqlite = new BetterSqlite3(file, { readonly: true, fileMustExist: true, timeout: 10_000 })
   return {
     orm: drizzle(sqlite, { schema }),

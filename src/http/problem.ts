@@ -33,7 +33,7 @@ export function toldOf(error: unknown): ServiceError {
 }
 
 /** The headers of an error's answer: what it says by itself, and what follows from the request. */
-export function headersOf(told: ServiceError, { method }: { method: string }): Record<string, string> {
+export function headersOf(told: ServiceError, { method }: { method?: string | undefined }): Record<string, string> {
   const { headers } = told
   const { Accept: taken } = headers
   return {
@@ -49,11 +49,11 @@ export const notFound: RequestHandler = () => {
   throw new ServiceError('route_not_found', 'There is nothing at this address.')
 }
 
-/** The last of all handlers. */
-export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
-  const told = toldOf(error)
-  res.locals.error = told
-  if (res.headersSent) return res.destroy()
+/** The answer's headers and its body. */
+export function problemOf(
+  told: ServiceError,
+  req: { method?: string | undefined },
+): { headers: Record<string, string>; text: string } {
   const text = JSON.stringify({
     type: 'about:blank',
     title: STATUS_CODES[told.status] ?? 'Error',
@@ -63,12 +63,21 @@ export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
     error: told.message,
     ...told.members,
   })
-  res
-    .status(told.status)
-    .set(headersOf(told, req))
-    .set({
-      'Content-Type': 'application/problem+json; charset=utf-8',
-      'Content-Length': String(Buffer.byteLength(text)),
-    })
+  const headers = {
+    ...headersOf(told, req),
+    'Content-Type': 'application/problem+json; charset=utf-8',
+    'Content-Length': String(Buffer.byteLength(text)),
+  }
+  return { headers, text }
+}
+
+/** The last of all handlers. */
+export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
+  const told = toldOf(error)
+  // The first: what was answered at a shutdown is followed by the end of its body.
+  res.locals.error ??= told
+  if (res.headersSent) return res.destroy()
+  const { headers, text } = problemOf(told, req)
+  res.status(told.status).set(headers)
   await endAnswer(req, res, text)
 }

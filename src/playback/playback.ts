@@ -142,6 +142,13 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     throw missing(recording, new TruncatedFile(`the file has ${file.size} bytes of ${recording.size}`))
   }
 
+  /** Handed the file a moment ago, nginx could not send it; it lets no client say so. */
+  function hasNginxFailed({ headers }: Request<Params>, { id, leadId, path }: Playable): boolean {
+    if (headers['x-accel-failed'] === undefined) return false
+    events.nginxCouldNotSend({ recordingId: id, leadId, path })
+    return true
+  }
+
   router.get<Params>(PATH, async (req, res) => {
     const { token, download } = req.url.includes('?') ? queryOf(playbackQuery, req) : {}
     const caller = await listener(req, token)
@@ -191,7 +198,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
       const ranged = { ...described, 'Accept-Ranges': 'bytes' }
       if (isHead) {
         res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
-      } else if (accelRedirect !== undefined && isForNginx(headers)) {
+      } else if (accelRedirect !== undefined && isForNginx(headers) && !hasNginxFailed(req, recording)) {
         const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
         // nginx says `Accept-Ranges` by itself in a 200, and never in a 206. It keeps the connection to us only after
         // a body of a length that it is told.

@@ -12,7 +12,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
 import { chunks, type UploadRow, uploads } from '../db/schema.ts'
-import { asServiceError, ServiceError } from '../errors.ts'
+import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
@@ -584,10 +584,6 @@ const asUpload = ({ id, offset, length }: UploadRow) =>
 
 const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
 
-const shuttingDown = () =>
-  new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {
-    headers: { 'Retry-After': '2', Connection: 'close' },
-  })
 const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
   and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
 

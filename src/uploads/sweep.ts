@@ -7,7 +7,7 @@
  * never taken for a stray. In the recordings directory it removes only what a row accounts for: a database that was put
  * back from a backup knows less than the disk, and that is no reason to delete recordings.
  */
-import { opendir, rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { and, asc, eq, gt, inArray, isNull, lt, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
@@ -18,9 +18,12 @@ import { recordings, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
+import { namesIn, seen } from '../storage/disk/look.ts'
+import { empty, overdue, QUARANTINE } from '../storage/disk/quarantine.ts'
 import { isFinal, isPartial } from './concatenation.ts'
 import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
+import { SAFE_AGE_MS } from './strangers.ts'
 import { expiryOf, isWhole, OPEN_STATES, silentTooLong } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
@@ -28,8 +31,6 @@ const EVERY_MS = 2_000
 /** How often the disk is compared with the tables. */
 const COMPARE_EVERY_MS = 3_600_000
 const STEP = 100
-/** Younger files may be on their way to or from their row. */
-export const SAFE_AGE_MS = 3_600_000
 /** A closed upload is remembered for this many times the expiry: at least once from its end on. */
 const REMEMBERED_EXPIRIES = 2
 /** A finish that failed is tried again after this long, and ever later. */
@@ -37,13 +38,6 @@ const RETRY_AFTER_MS = 2_000
 const RETRY_AFTER_AT_MOST_MS = 120_000
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
-interface Unknown {
-  act: 'report'
-  what: 'unknown'
-  file: string
-  bytes: number
-}
 
 /** One thing to do. Files are relative to the directory that is named. */
 export type Step =
@@ -53,7 +47,6 @@ export type Step =
   | { act: 'forget'; uploadId: string }
   | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
   | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
-  | Unknown
 
 export interface PlanParts {
   db: Pick<Database, 'orm'>
@@ -64,65 +57,6 @@ export interface PlanParts {
 }
 
 const isProbe = (name: string) => name.startsWith(PROBE)
-const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
-
-/** Size and age of what lies there; undefined when it is gone. */
-async function seen(file: string): Promise<{ bytes: number; changedAtMs: number } | undefined> {
-  try {
-    const { size, mtimeMs, ctimeMs } = await stat(file)
-    return { bytes: size, changedAtMs: Math.max(mtimeMs, ctimeMs) }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-}
-
-/** The names in a folder, some at a time; none where it is missing. */
-async function* namesIn(folder: string): AsyncGenerator<string[]> {
-  let names: string[] = []
-  try {
-    for await (const entry of await opendir(folder)) {
-      names.push(entry.name)
-      if (names.length < STEP) continue
-      yield names
-      names = []
-    }
-  } catch (error) {
-    if (!isMissing(error)) throw error
-  }
-  if (names.length > 0) yield names
-}
-
-/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: no other name in the recordings directory is ours. */
-const KEY = /^[A-Za-z0-9_-]{1,64}\/[A-Za-z0-9_-]{1,64}_\d{8}T\d{6}Z_[0-9a-f]{12}\.[a-z0-9]{1,8}$/
-
-/**
- * Recordings on the disk that the tables have never heard of, found by a walk through the whole directory. For an
- * operator to judge: there are none unless the database is older than the disk.
- */
-export async function* unknownRecordings({ db, library, clock }: PlanParts): AsyncGenerator<Unknown> {
-  for await (const folders of namesIn(library.directory)) {
-    for (const folder of folders) {
-      for await (const names of namesIn(path.join(library.directory, folder))) {
-        const files = names.map((name) => `${folder}/${name}`).filter((file) => KEY.test(file))
-        const stored = await db.orm
-          .select({ key: recordings.path })
-          .from(recordings)
-          .where(inArray(recordings.path, files))
-          .all()
-        const moved = await db.orm.select({ key: uploads.key }).from(uploads).where(inArray(uploads.key, files)).all()
-        const known = new Set([...stored, ...moved].map(({ key }) => key))
-        for (const file of files.filter((each) => !known.has(each))) {
-          const it = await seen(path.join(library.directory, file))
-          if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
-            yield { act: 'report', what: 'unknown', file, bytes: it.bytes }
-          }
-        }
-        await breathe()
-      }
-    }
-  }
-}
 
 /** An upload that is open, or a part of one that is. */
 const isNeeded = (db: PlanParts['db']): SQL =>
@@ -149,6 +83,7 @@ function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | '
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
   yield* openUploads(parts)
   yield* strayBytes(parts)
+  yield* quarantined(parts)
   yield* unrecordedFiles(parts)
   yield* closedUploads(parts)
   yield* lostRecordings(parts)
@@ -230,6 +165,13 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
         yield { act: 'remove', from, file, bytes: it.bytes, why: 'it was there for a moment only' }
       }
     }
+  }
+}
+
+/** What an operator had set aside as unknown, when its week is over. */
+async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
+  for await (const { folder, bytes } of overdue(library.directory, clock.now())) {
+    yield { act: 'remove', from: 'recordings', file: folder, bytes, why: 'its week in quarantine is over' }
   }
 }
 
@@ -364,6 +306,7 @@ export function createSweep(parts: Parts): Sweep {
 
   async function remove(step: Step & { act: 'remove' }): Promise<void> {
     if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
+    else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(library.directory, step.file)
     else await library.remove(step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }

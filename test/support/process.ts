@@ -60,6 +60,9 @@ export interface ServerProcess extends TestClient {
   openFiles(): Promise<number>
   /** Nobody reads the log from now on. */
   closeLog(): void
+  /** Its reader hangs, until it goes on. */
+  pauseLog(): void
+  resumeLog(): void
   /** Files under `uploads/` or `recordings/`, as relative paths. */
   files(folder: 'uploads' | 'recordings'): Promise<string[]>
 }
@@ -134,7 +137,8 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     running.stderr?.on('data', (data: Buffer) => errors.push(data))
     if (running.stdout) {
       createInterface(running.stdout).on('line', (text) => {
-        const each = text.startsWith('{') ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
+        // The last line of one that was killed may be half a line.
+        const each = /^\{.*\}$/.test(text) ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
         lines.push(each)
         for (const watch of watchers) watch(each)
       })
@@ -209,6 +213,8 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
       return { rssBytes: bytes('VmRSS'), peakBytes: bytes('VmHWM') }
     },
     closeLog: () => void child.stdout?.destroy(),
+    pauseLog: () => void child.stdout?.pause(),
+    resumeLog: () => void child.stdout?.resume(),
     openFiles: async () => (await readdir(`/proc/${pid}/fd`)).length,
     files: (folder) => filesIn(path.join(dir, folder)),
     ...(await clientOf(() => url)),

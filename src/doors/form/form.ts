@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import type { Database } from '../../db/database.ts'
 import type { Lead, Recording } from '../../db/schema.ts'
-import { asServiceError, passing, ServiceError } from '../../errors.ts'
+import { asServiceError, ServiceError, shuttingDown } from '../../errors.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
@@ -152,7 +152,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       }
       const { end } = await ingest.append(to.uploadId, stream, { maxBytes, allOrNothing: true })
       if (end === 'overrun') throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
-      if (end === 'stopped') throw passing('shutting_down', 'The service is restarting; try again shortly.')
+      if (end === 'stopped') throw shuttingDown()
       if (end !== 'all') throw cutOff()
     })
     received.catch(fail)

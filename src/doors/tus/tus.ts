@@ -404,7 +404,7 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
 /** What the door refuses, in text; mounted behind it, for addresses too that no route could read. */
 export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => {
   const told = toldOf(error)
-  res.locals.error = told
+  res.locals.error ??= told
   if (res.headersSent) return res.destroy()
   const text = asText(told)
   res
