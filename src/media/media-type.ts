@@ -98,9 +98,11 @@ export async function sniff(head: Uint8Array): Promise<string | undefined> {
  * @throws what `read` throws
  */
 export async function inspectMedia(read: ReadBytes, size: number, filename: string): Promise<Inspection> {
-  const tagBytes = await tagsAhead(read, size)
-  if (tagBytes === 0) return inspectUntagged(read, size, filename)
-  return inspectUntagged((position, length) => read(tagBytes + position, length), size - tagBytes, filename)
+  const head = await read(0, Math.min(HEAD_BYTES, size))
+  const tagBytes = startsWith(head, 'ID3') ? await tagsAhead(read, size) : 0
+  if (tagBytes === 0) return inspectUntagged(read, head, size, filename)
+  const behind = (position: number, length: number) => read(tagBytes + position, length)
+  return inspectUntagged(behind, await behind(0, Math.min(HEAD_BYTES, size - tagBytes)), size - tagBytes, filename)
 }
 
 /** ID3v2 tags ahead of everything else are left out unread: they tell neither type nor duration, and may hold anything. */
@@ -118,8 +120,7 @@ async function tagsAhead(read: ReadBytes, size: number): Promise<number> {
   return bytes
 }
 
-async function inspectUntagged(read: ReadBytes, size: number, filename: string): Promise<Inspection> {
-  const head = await read(0, Math.min(HEAD_BYTES, size))
+async function inspectUntagged(read: ReadBytes, head: Uint8Array, size: number, filename: string): Promise<Inspection> {
   const wave = plainWave(head, size)
   if (wave) return wave
   const unrecognised: Inspection = {
