@@ -6,15 +6,14 @@
  * show is the answer. A thread opens the file by its path. Knows threads; what the bytes mean is `media-type.ts`.
  */
 import { Worker } from 'node:worker_threads'
-import { typeByFirstBytes } from './first-bytes.ts'
-import { HEAD_BYTES, type Inspection, mediaTypeOfExtension, plainWave, type ReadBytes } from './media-type.ts'
+import { HEAD_BYTES, type Inspection, inspectHead, inspectPlainWav } from './media-type.ts'
 
 /** A file that is written no more. */
 export interface MediaFile {
   /** Where its bytes lie, absolute. */
   path: string
   /** Reads it from this thread; the beginning may come from memory. */
-  read: ReadBytes
+  read(position: number, length: number): Promise<Uint8Array>
 }
 
 /** Why a file was not looked into to its end. */
@@ -49,6 +48,8 @@ const MAX_THREADS = 2
  * that it runs makes none.
  */
 const MEMORY = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 }
+/** Usual files take a thread milliseconds: a second one is rarely needed, and each takes its memory. */
+const PATIENCE_MS = 50
 /** Threads without work end after this, and give their memory back. */
 const IDLE_MS = 30_000
 /** Where others wait, a file has this part of its deadline: few hostile files cost the honest ones behind them little. */
@@ -79,6 +80,7 @@ export class Inspector {
   readonly #threads = new Set<Thread>()
   readonly #waiting = new Set<Job>()
   #idleTimer: NodeJS.Timeout | undefined
+  #reinforcing: NodeJS.Timeout | undefined
   #closed = false
 
   constructor({ deadlineMs, script = new URL('./inspect-worker.ts', import.meta.url) }: InspectorOptions) {
@@ -94,7 +96,7 @@ export class Inspector {
   async inspect(file: MediaFile, size: number, filename: string): Promise<Inspected> {
     const head = await file.read(0, Math.min(HEAD_BYTES, size))
     // Most recorders' WAVE: a few comparisons, no loop, and a tenth of what a trip to a thread costs.
-    const plain = plainWave(head, size)
+    const plain = inspectPlainWav(head, size)
     if (plain) return plain
     return new Promise((resolve, reject) => {
       // When this thread was busy, an answer may be there that was not read yet: it comes first.
@@ -116,6 +118,7 @@ export class Inspector {
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#idleTimer)
+    clearTimeout(this.#reinforcing)
     const busyWith = [...this.#threads].flatMap(({ job }) => job ?? [])
     for (const job of [...this.#waiting, ...busyWith]) this.#giveUp(job, { reason: 'closing' })
     await Promise.all([...this.#threads].map((thread) => this.#end(thread)))
@@ -125,11 +128,21 @@ export class Inspector {
     for (const thread of this.#threads) {
       if (thread.state === 'idle') this.#run(thread)
     }
-    const starting = [...this.#threads].filter(({ state }) => state === 'starting').length
-    for (let wanted = this.#waiting.size - starting; wanted > 0 && this.#threads.size < MAX_THREADS; wanted--) {
-      this.#start()
-    }
-    if (this.#waiting.size > 0) this.#endOverdue()
+    if (this.#waiting.size === 0) return
+    if (this.#threads.size === 0) this.#start()
+    else this.#reinforceSoon()
+    this.#endOverdue()
+  }
+
+  /** What waits on one thread for more than a moment gets another. */
+  #reinforceSoon(): void {
+    this.#reinforcing ??= setTimeout(() => {
+      this.#reinforcing = undefined
+      const isStarting = [...this.#threads].some(({ state }) => state === 'starting')
+      if (this.#waiting.size === 0 || this.#threads.size === MAX_THREADS) return
+      if (isStarting) this.#reinforceSoon()
+      else this.#start()
+    }, PATIENCE_MS).unref()
   }
 
   #run(thread: Thread): void {
@@ -203,13 +216,7 @@ export class Inspector {
   #giveUp(job: Job, givenUp: GivenUp): void {
     if (job.answered) return
     if (job.thread) void this.#end(job.thread)
-    const type = typeByFirstBytes(job.head)
-    this.#settle(job).resolve({
-      contentType: type ?? mediaTypeOfExtension(job.task.filename) ?? 'application/octet-stream',
-      durationSeconds: null,
-      mediaCheck: type === undefined ? 'unrecognised' : 'ok',
-      givenUp,
-    })
+    this.#settle(job).resolve({ ...inspectHead(job.head, job.task.filename), givenUp })
   }
 
   #settle(job: Job): Job {

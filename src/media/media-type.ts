@@ -9,6 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileTypeFromBuffer } from 'file-type'
 import { type IAudioMetadata, parseFromTokenizer } from 'music-metadata'
 import { AbstractTokenizer, EndOfStreamError, type IRandomAccessFileInfo, type IReadChunkOptions } from 'strtok3'
+import { typeByFirstBytes } from './first-bytes.ts'
 
 /** Extensions that are taken in and served, each with the type it stands for. */
 const TYPE_BY_EXTENSION: Readonly<Record<string, string>> = {
@@ -121,7 +122,7 @@ async function tagsAhead(read: ReadBytes, size: number): Promise<number> {
 }
 
 async function inspectUntagged(read: ReadBytes, head: Uint8Array, size: number, filename: string): Promise<Inspection> {
-  const wave = plainWave(head, size)
+  const wave = inspectPlainWav(head, size)
   if (wave) return wave
   const unrecognised: Inspection = {
     contentType: mediaTypeOfExtension(filename) ?? 'application/octet-stream',
@@ -159,6 +160,16 @@ async function inspectUntagged(read: ReadBytes, head: Uint8Array, size: number, 
   return { contentType, durationSeconds, mediaCheck }
 }
 
+/** What the first bytes show and nothing else, for a file that nobody could look into: a few steps, whatever they are. */
+export function inspectHead(head: Uint8Array, filename: string): Inspection {
+  const type = typeByFirstBytes(head)
+  return {
+    contentType: type ?? mediaTypeOfExtension(filename) ?? 'application/octet-stream',
+    durationSeconds: null,
+    mediaCheck: type === undefined ? 'unrecognised' : 'ok',
+  }
+}
+
 /** To the millisecond; null for what rounds to nothing, or is no number of seconds. */
 const plausibleSeconds = (seconds: number | undefined): number | null => {
   const rounded = Math.round((seconds ?? 0) * 1000) / 1000
@@ -169,7 +180,7 @@ const plausibleSeconds = (seconds: number | undefined): number | null => {
  * A WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`; `undefined` for all others.
  * A few comparisons, whatever the bytes are: it may be asked anywhere.
  */
-export function plainWave(head: Uint8Array, size: number): Inspection | undefined {
+export function inspectPlainWav(head: Uint8Array, size: number): Inspection | undefined {
   if (head.length < WAVE_HEAD_BYTES) return undefined
   const view = new DataView(head.buffer, head.byteOffset, WAVE_HEAD_BYTES)
   const isPlain =
