@@ -12,6 +12,7 @@ const ZERO = {
   uploadRejected: 0,
   uploadBytesMissing: 0,
   finishFailed: 0,
+  mediaGivenUp: 0,
   lockTakenOver: 0,
   connectionSilent: 0,
   answerNotTaken: 0,
@@ -80,6 +81,12 @@ export function createEvents(log: Log) {
       'finishFailed',
       'error',
       'an upload could not be finished yet',
+    ),
+    /** The recording is stored all the same: its type goes by its first bytes, its duration is null. */
+    mediaGivenUp: event<UploadFields & { size: number; reason: string; err?: unknown }>(
+      'mediaGivenUp',
+      'warn',
+      'the type and duration of an upload could not be found out in time',
     ),
     lockTakenOver: event<{ uploadId: string }>(
       'lockTakenOver',

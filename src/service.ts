@@ -13,6 +13,7 @@ import { lockInstance } from './db/instance-lock.ts'
 import { uploads } from './db/schema.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
+import { Inspector } from './media/inspect.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
 import { makeDirectory } from './storage/disk/directories.ts'
 import { type Library, openLibrary } from './storage/disk/library.ts'
@@ -89,10 +90,12 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
   const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
+  const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({
     db,
     library,
     space,
+    inspector,
     events,
     clock,
     limits: config.uploads,
@@ -126,6 +129,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
       ingest.drain()
       await sweep.stop()
       await ingest.settled()
+      await inspector.close()
       library.close()
       try {
         await db.close()

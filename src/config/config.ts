@@ -46,6 +46,8 @@ export interface Config {
     readonly minFreeBytes: number
     readonly maxPerCaller: number
   }
+  /** So long an upload's type and duration are sought. */
+  readonly mediaDeadlineMs: number
   readonly shutdownGraceMs: number
   readonly playback: {
     /** Starts and ends with `/`; undefined: the service sends the bytes itself. */
@@ -250,6 +252,7 @@ const SETTINGS = {
   RECORDINGS_IDLE_TIMEOUT: time(1, MAX_TIMER_MS, '24d').prefault('60s'),
   RECORDINGS_MIN_FREE_SPACE: size(0).prefault('256MiB'),
   RECORDINGS_MAX_UPLOADS_PER_CALLER: integer(1, 1_000_000).prefault('64'),
+  RECORDINGS_MEDIA_DEADLINE: time(1, 10 * MILLISECONDS.m, '10m').prefault('3s'),
   RECORDINGS_SHUTDOWN_GRACE: time(0, MAX_TIMER_MS, '24d').prefault('20s'),
   RECORDINGS_ACCEL_REDIRECT: setting(
     'a path of letters, digits and . _ ~ - that starts with /, such as /protected/',
@@ -442,6 +445,7 @@ function toConfig(values: Sound): Config {
       minFreeBytes: values.RECORDINGS_MIN_FREE_SPACE,
       maxPerCaller: values.RECORDINGS_MAX_UPLOADS_PER_CALLER,
     },
+    mediaDeadlineMs: values.RECORDINGS_MEDIA_DEADLINE,
     shutdownGraceMs: values.RECORDINGS_SHUTDOWN_GRACE,
     playback: {
       accelRedirect: values.RECORDINGS_ACCEL_REDIRECT,

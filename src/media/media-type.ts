@@ -9,6 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileTypeFromBuffer } from 'file-type'
 import { type IAudioMetadata, parseFromTokenizer } from 'music-metadata'
 import { AbstractTokenizer, EndOfStreamError, type IRandomAccessFileInfo, type IReadChunkOptions } from 'strtok3'
+import { typeByFirstBytes } from './first-bytes.ts'
 
 /** Extensions that are taken in and served, each with the type it stands for. */
 const TYPE_BY_EXTENSION: Readonly<Record<string, string>> = {
@@ -50,13 +51,16 @@ export interface Inspection {
 }
 
 /** As much as file-type ever looks at of audio. */
-const HEAD_BYTES = 4100
+export const HEAD_BYTES = 4100
 /** What music-metadata may do with one file: reads beyond the cached page, library calls, bytes in one piece. */
 const MAX_PARSE_BYTES = 64 * 1024 * 1024
 const MAX_PARSE_STEPS = 500_000
 const MAX_PIECE_BYTES = 8 * 1024 * 1024
 const PAGE_BYTES = 64 * 1024
 const STEPS_PER_TURN = 2000
+/** Taggers that do not know each other leave two; more is no tagger's work. */
+const MAX_TAGS_AHEAD = 16
+const TAG_HEAD_BYTES = 10
 /** Raw streams have no header that tells their length; up to here frames are counted, the rest is taken to be alike. */
 const MAX_COUNTED_BYTES = 64 * 1024 * 1024
 const COUNT_PIECE_BYTES = 256 * 1024
@@ -96,6 +100,30 @@ export async function sniff(head: Uint8Array): Promise<string | undefined> {
  */
 export async function inspectMedia(read: ReadBytes, size: number, filename: string): Promise<Inspection> {
   const head = await read(0, Math.min(HEAD_BYTES, size))
+  const tagBytes = startsWith(head, 'ID3') ? await tagsAhead(read, size) : 0
+  if (tagBytes === 0) return inspectUntagged(read, head, size, filename)
+  const behind = (position: number, length: number) => read(tagBytes + position, length)
+  return inspectUntagged(behind, await behind(0, Math.min(HEAD_BYTES, size - tagBytes)), size - tagBytes, filename)
+}
+
+/** ID3v2 tags ahead of everything else are left out unread: they tell neither type nor duration, and may hold anything. */
+async function tagsAhead(read: ReadBytes, size: number): Promise<number> {
+  let bytes = 0
+  for (let tags = 0; tags < MAX_TAGS_AHEAD && bytes + TAG_HEAD_BYTES <= size; tags++) {
+    const head = await read(bytes, TAG_HEAD_BYTES)
+    if (!startsWith(head, 'ID3')) break
+    // ID3v2.4 §3.1: seven bits of each octet; §3.4: a footer is not counted.
+    const length = head.subarray(6, 10).reduce((sum, octet) => sum * 128 + (octet & 127), 0)
+    const footer = ((head[5] ?? 0) & 0x10) === 0 ? 0 : TAG_HEAD_BYTES
+    if (bytes + TAG_HEAD_BYTES + length + footer > size) break
+    bytes += TAG_HEAD_BYTES + length + footer
+  }
+  return bytes
+}
+
+async function inspectUntagged(read: ReadBytes, head: Uint8Array, size: number, filename: string): Promise<Inspection> {
+  const wave = inspectPlainWav(head, size)
+  if (wave) return wave
   const unrecognised: Inspection = {
     contentType: mediaTypeOfExtension(filename) ?? 'application/octet-stream',
     durationSeconds: null,
@@ -110,8 +138,7 @@ export async function inspectMedia(read: ReadBytes, size: number, filename: stri
     return durationSeconds === undefined ? unrecognised : { contentType: type, durationSeconds, mediaCheck: 'ok' }
   }
 
-  const seconds = pcmSeconds(head, size)
-  if (seconds !== undefined) return { contentType: type, durationSeconds: plausibleSeconds(seconds), mediaCheck: 'ok' }
+  if (type === 'audio/flac') return { contentType: type, durationSeconds: flacSeconds(head), mediaCheck: 'ok' }
 
   const container = Object.hasOwn(CONTAINERS, type) ? CONTAINERS[type] : undefined
   const { format, exhausted } = await parseFormat(
@@ -133,6 +160,16 @@ export async function inspectMedia(read: ReadBytes, size: number, filename: stri
   return { contentType, durationSeconds, mediaCheck }
 }
 
+/** What the first bytes show and nothing else, for a file that nobody could look into: a few steps, whatever they are. */
+export function inspectHead(head: Uint8Array, filename: string): Inspection {
+  const type = typeByFirstBytes(head)
+  return {
+    contentType: type ?? mediaTypeOfExtension(filename) ?? 'application/octet-stream',
+    durationSeconds: null,
+    mediaCheck: type === undefined ? 'unrecognised' : 'ok',
+  }
+}
+
 /** To the millisecond; null for what rounds to nothing, or is no number of seconds. */
 const plausibleSeconds = (seconds: number | undefined): number | null => {
   const rounded = Math.round((seconds ?? 0) * 1000) / 1000
@@ -140,10 +177,10 @@ const plausibleSeconds = (seconds: number | undefined): number | null => {
 }
 
 /**
- * Duration of a WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`. music-metadata
- * knows all the others, and takes 100 µs for one: each time it builds its tables of tags.
+ * A WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`; `undefined` for all others.
+ * A few comparisons, whatever the bytes are: it may be asked anywhere.
  */
-function pcmSeconds(head: Uint8Array, size: number): number | undefined {
+export function inspectPlainWav(head: Uint8Array, size: number): Inspection | undefined {
   if (head.length < WAVE_HEAD_BYTES) return undefined
   const view = new DataView(head.buffer, head.byteOffset, WAVE_HEAD_BYTES)
   const isPlain =
@@ -158,7 +195,20 @@ function pcmSeconds(head: Uint8Array, size: number): number | undefined {
   // A recorder that sends as it records knows no length ahead, and writes 0 or all ones.
   const told = view.getUint32(40, true)
   const there = size - WAVE_HEAD_BYTES
-  return (told === 0 ? there : Math.min(told, there)) / bytesPerSample / samplesPerSecond
+  const seconds = (told === 0 ? there : Math.min(told, there)) / bytesPerSample / samplesPerSecond
+  return { contentType: 'audio/wav', durationSeconds: plausibleSeconds(seconds), mediaCheck: 'ok' }
+}
+
+/**
+ * FLAC tells all that is asked in its first block (RFC 9639 §8.2). music-metadata goes on to the comments, and makes room
+ * for as many as a file says that it has: a gigabyte, for a file of a hundred bytes.
+ */
+function flacSeconds(head: Uint8Array): number | null {
+  if (head.length < 26 || ((head[4] ?? 0) & 127) !== 0) return null
+  const view = new DataView(head.buffer, head.byteOffset, 26)
+  const samplesPerSecond = view.getUint32(18) >>> 12
+  const samples = (view.getUint8(21) & 15) * 2 ** 32 + view.getUint32(22)
+  return plausibleSeconds(samples / samplesPerSecond)
 }
 
 const WAVE_HEAD_BYTES = 44
@@ -174,7 +224,11 @@ interface Parsed {
 async function parseFormat(read: ReadBytes, head: Uint8Array, size: number, mimeType: string): Promise<Parsed> {
   const tokenizer = new BoundedTokenizer(read, head, { size, mimeType })
   try {
-    const { format } = await parseFromTokenizer(tokenizer, { duration: true, skipCovers: true })
+    const { format } = await parseFromTokenizer(tokenizer, {
+      duration: true,
+      skipCovers: true,
+      observer: ({ metadata }) => leaveTagsOut(metadata),
+    })
     // Some parsers take a failed read for the file's end.
     if (tokenizer.readFault !== undefined) throw tokenizer.readFault.cause
     return tokenizer.exhausted ? { exhausted: true } : { format, exhausted: false }
@@ -184,6 +238,12 @@ async function parseFormat(read: ReadBytes, head: Uint8Array, size: number, mime
     return { exhausted: tokenizer.exhausted }
   }
 }
+
+/**
+ * From what it tells first, the container's name, the library is kept from collecting tags: it compares each with all the
+ * others.
+ */
+const leaveTagsOut = (collector: object) => Object.assign(collector, { addTag: async () => {}, addWarning: () => {} })
 
 /** Reads by pages, and stops a parser that asks for too much. */
 class BoundedTokenizer extends AbstractTokenizer {

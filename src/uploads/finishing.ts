@@ -13,7 +13,7 @@ import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
-import { inspectMedia } from '../media/media-type.ts'
+import type { Inspector, MediaFile } from '../media/inspect.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
@@ -33,6 +33,7 @@ interface Parts {
   staging: Staging
   library: Library
   space: Space
+  inspector: Inspector
   register: Register
   events: Events
   clock: Clock
@@ -42,7 +43,8 @@ interface Parts {
 
 export type Finishing = ReturnType<typeof createFinishing>
 
-export function createFinishing({ db, staging, library, space, register, events, clock, step }: Parts) {
+export function createFinishing(parts: Parts) {
+  const { db, staging, library, space, inspector, register, events, clock, step } = parts
   const finishing = new Map<string, Promise<Finished>>()
   /** Whole uploads whose finish failed: the sweep tries them again. */
   const unfinished = new Set<string>()
@@ -182,18 +184,34 @@ export function createFinishing({ db, staging, library, space, register, events,
           const { bytesRead } = await handle.read(buffer, 0, length, position)
           return buffer.subarray(0, bytesRead)
         }
-        return { sha256: await sha256Of(read, size), media: await inspectMedia(read, size, filename) }
+        const sha256 = await sha256Of(read, size)
+        return { sha256, media: await inspect(row, { path: library.pathOf(key), read }, size, filename) }
       } finally {
         await handle.close()
       }
     }
     const reader = staging.reader(row.id)
     try {
-      const media = await inspectMedia(reader.read, size, filename)
+      const media = await inspect(row, { path: staging.pathOf(row.id), read: reader.read }, size, filename)
       return { sha256: await staging.sha256(row.id, size), media }
     } finally {
       await reader.close()
     }
+  }
+
+  async function inspect(row: UploadRow, file: MediaFile, size: number, filename: string) {
+    const { givenUp, ...media } = await inspector.inspect(file, size, filename)
+    if (givenUp) {
+      const { reason, cause } = givenUp
+      events.mediaGivenUp({
+        uploadId: row.id,
+        leadId: row.leadId,
+        size,
+        reason,
+        ...(cause !== undefined && { err: cause }),
+      })
+    }
+    return media
   }
 
   /** The one transaction: the recording is there, and its upload is finished; or neither. */

@@ -14,6 +14,7 @@ import { bind, type Database, isUniqueViolation, must, type Statement } from '..
 import { chunks, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
+import type { Inspector } from '../media/inspect.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { BodyCheck, Written } from '../storage/disk/writer.ts'
@@ -66,6 +67,7 @@ interface Parts {
   staging: (configstore: KvStore<Upload>) => Staging
   library: Library
   space: Space
+  inspector: Inspector
   events: Events
   clock: Clock
   limits: Config['uploads']
@@ -75,7 +77,7 @@ interface Parts {
 export type Ingest = ReturnType<typeof createIngest>
 
 export function createIngest(parts: Parts) {
-  const { db, library, space, events, clock, limits } = parts
+  const { db, library, space, inspector, events, clock, limits } = parts
   let draining = false
 
   const insert = db.orm
@@ -131,7 +133,7 @@ export function createIngest(parts: Parts) {
   const staging = parts.staging(configstore)
   const register = createRegister({ db, staging, library, space, events, clock, limits })
   const callersLimit = createCallersLimit({ db, register, maxPerCaller: limits.maxPerCaller })
-  const finishing = createFinishing({ db, staging, library, space, register, events, clock, step })
+  const finishing = createFinishing({ db, staging, library, space, inspector, register, events, clock, step })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
 

@@ -155,6 +155,8 @@ export async function startService(
       RECORDINGS_DATA_DIR: dir,
       RECORDINGS_JWT_SECRET: SECRET,
       RECORDINGS_MIN_FREE_SPACE: '0',
+      // Durations are looked at: a machine with other work may take seconds to start a thread.
+      RECORDINGS_MEDIA_DEADLINE: '30s',
       LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
       ...env,
     })
