@@ -6,8 +6,8 @@
  * Ownership is never remembered: it is asked of the database on every request.
  */
 
-import { hash, randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { hash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { eq, sql } from 'drizzle-orm'
 import type { Request, RequestHandler, Response } from 'express'
 import {
@@ -20,6 +20,7 @@ import {
 } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { keptSecret } from '../config/kept-secret.ts'
 import type { Database } from '../db/database.ts'
 import { type Lead, leads } from '../db/schema.ts'
 import { passing, ServiceError } from '../errors.ts'
@@ -74,19 +75,6 @@ export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act:
   if (caller.role === 'supervisor' && act === 'upload') {
     throw new ServiceError('forbidden', 'A supervisor listens to recordings and uploads none.')
   }
-}
-
-/** A secret kept in a file (mode 0600), made where it is missing. */
-export async function keptSecret(file: string): Promise<Uint8Array> {
-  try {
-    await writeFile(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  const secret = new TextEncoder().encode((await readFile(file, 'utf8')).trim())
-  if (secret.length < 32)
-    throw new Error(`the secret in ${file} is shorter than 32 bytes; remove the file to have a new one made`)
-  return secret
 }
 
 async function verificationKey(config: Config['auth']): Promise<Uint8Array | JWTVerifyGetKey> {
