@@ -22,7 +22,7 @@ import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { createSweep, type Sweep } from './uploads/sweep.ts'
+import { abandonedUploads, createSweep, type Sweep } from './uploads/sweep.ts'
 import { OPEN_STATES } from './uploads/upload.ts'
 
 export interface Service {
@@ -101,6 +101,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     db,
     library,
     uploadsDir: config.uploadsDir,
+    abandoned: await abandonedUploads(db),
     ingest,
     events,
     clock,

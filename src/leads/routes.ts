@@ -13,6 +13,7 @@ import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { bodyOf, checked } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
+import { callLogNotFound } from './rights.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
@@ -117,7 +118,7 @@ const callLogById = preparedOnce((orm) =>
 export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
   const callLog = isId(callLogId) ? await callLogById(db).get({ id: callLogId }) : undefined
   if (!callLog || callLog.leadId !== leadId) {
-    throw new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
+    throw callLogNotFound()
   }
   return callLog
 }

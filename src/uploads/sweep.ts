@@ -10,7 +10,7 @@
 import { opendir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, isNull, lt, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
@@ -307,9 +307,20 @@ export interface Sweep {
   stop(): Promise<void>
 }
 
+/** Uploads of one request each that are open before the first request: they ended with the process that served it. */
+export const abandonedUploads = async ({ orm }: Pick<Database, 'orm'>): Promise<string[]> =>
+  orm
+    .select({ id: uploads.id })
+    .from(uploads)
+    .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES)))
+    .all()
+    .map(({ id }) => id)
+
 interface Parts extends PlanParts {
   db: Database
   library: Library
+  /** As `abandonedUploads` found them; ended at the start. */
+  abandoned: readonly string[]
   ingest: Ingest
   events: Events
 }
@@ -322,25 +333,16 @@ export function createSweep(parts: Parts): Sweep {
   let comparedAtMs = Number.NEGATIVE_INFINITY
   let stopped = false
 
-  const startedAtMs = clock.now()
-
-  /** Uploads of one request each, which ended with the process that served it: nobody can go on with them. */
-  async function endAbandoned(): Promise<void> {
-    const abandoned = await db.orm
-      .select({ id: uploads.id })
-      .from(uploads)
-      .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES), lt(uploads.createdAtMs, startedAtMs)))
-      .all()
-    for (const { id } of abandoned) {
+  /** One upload's fault is no reason to leave the others. */
+  async function each(ids: Iterable<string>, work: (id: string) => Promise<unknown>): Promise<void> {
+    for (const id of ids) {
       if (stopped) return
-      try {
-        if (isWhole(await ingest.find(id))) await ingest.finish(id)
-        else await ingest.cancel(id)
-      } catch (error) {
-        events.sweepFailed({ err: error })
-      }
+      await work(id).catch((error) => events.sweepFailed({ err: error }))
     }
   }
+
+  /** Of an earlier process: its client may have left when all was here. */
+  const endLeft = async (id: string) => (isWhole(await ingest.find(id)) ? ingest.finish(id) : ingest.abandon(id))
 
   /** One that fails over and over is left for longer and longer. */
   async function finish(id: string): Promise<void> {
@@ -440,7 +442,11 @@ export function createSweep(parts: Parts): Sweep {
       for (const [id, { againAtMs }] of failed) if (againAtMs < longAgoMs) failed.delete(id)
       return through(planSweep(parts), onStep)
     })
-  const run: Sweep['run'] = () => queue(() => through(due()))
+  const run: Sweep['run'] = () =>
+    queue(async () => {
+      await each([...ingest.abandoned], (id) => ingest.abandon(id))
+      await through(due())
+    })
 
   function next(): Promise<void> {
     if (performance.now() - comparedAtMs < COMPARE_EVERY_MS) return run()
@@ -460,7 +466,7 @@ export function createSweep(parts: Parts): Sweep {
     run,
     runWhole,
     start() {
-      queue(endAbandoned).catch((error) => events.sweepFailed({ err: error }))
+      queue(() => each(parts.abandoned, endLeft)).catch((error) => events.sweepFailed({ err: error }))
       again()
     },
     async stop() {
