@@ -82,7 +82,7 @@ export function createApp(service: Service): Express {
   app.use('/api', auth.required)
   app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, auth, clock }))
-  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
+  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events, step: ingest.step }))
   app.use(notFound)
   app.use(problems)
   return app

@@ -14,8 +14,9 @@ import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, s
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, uploads } from '../db/schema.ts'
+import { recordings, tombstones, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
+import { buried } from '../recordings/deletion.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { isFinal, isPartial } from './concatenation.ts'
@@ -147,6 +148,7 @@ function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | '
 
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
+  yield* deletedRecordings(parts)
   yield* openUploads(parts)
   yield* strayBytes(parts)
   yield* unrecordedFiles(parts)
@@ -189,6 +191,23 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
     } else if (!isThere && row.offset > 0 && !isFinal(row)) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
     }
+  }
+}
+
+/** What a delete has left: its process died, or the disk failed, before the file was gone. */
+async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' | 'library'>): AsyncGenerator<Step> {
+  const all = pages(async (after) =>
+    db.orm
+      .select({ id: tombstones.path })
+      .from(tombstones)
+      .where(gt(tombstones.path, after))
+      .orderBy(asc(tombstones.path))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { id: file } of all) {
+    const bytes = (await library.sizeOf(file)) ?? 0
+    yield { act: 'remove', from: 'recordings', file, bytes, why: 'its recording was deleted' }
   }
 }
 
@@ -366,7 +385,7 @@ export function createSweep(parts: Parts): Sweep {
 
   async function remove(step: Step & { act: 'remove' }): Promise<void> {
     if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
-    else await library.remove(step.file)
+    else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }
 
@@ -392,6 +411,7 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function* due(): AsyncGenerator<Step> {
+    yield* deletedRecordings(parts)
     for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
     const silentSinceMs = clock.now() - limits.expiresAfterMs
     const open = pages(async (after) =>
