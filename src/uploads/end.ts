@@ -76,6 +76,10 @@ export function createEnds({ db, staging, library, space, register, seals, event
       }),
     )
 
+  /** Also where that can't be told just now. */
+  const isStillOpen = (id: string): Promise<boolean> =>
+    register.find(id).then(isOpen, (error) => asServiceError(error).status >= 500)
+
   async function expireOpen({ row, users, refused }: Open): Promise<boolean> {
     const silentSinceMs = clock.now() - limits.expiresAfterMs
     if (!isOpen(row) || users > 1 || row.lastByteAtMs > silentSinceMs) return false
@@ -104,11 +108,10 @@ export function createEnds({ db, staging, library, space, register, seals, event
       if (asServiceError(cause).code === 'busy') return
       try {
         await cancel(id)
-        abandoned.delete(id)
       } catch (error) {
-        if (asServiceError(error).status < 500) abandoned.delete(id)
-        throw error
+        if (await isStillOpen(id)) throw error
       }
+      abandoned.delete(id)
     },
     /** Those that wait for the sweep. */
     abandoned: abandoned as ReadonlySet<string>,

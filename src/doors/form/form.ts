@@ -171,8 +171,13 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       },
     }
 
-    /** Ends what was begun; a whole upload under a key stays where only we failed: its repeat finds it. */
-    async function discard(error?: unknown): Promise<void> {
+    /** Ends what was begun, once; a whole upload under a key stays where only we failed: its repeat finds it. */
+    let discarded: Promise<void> | undefined
+    const discard = (error?: unknown): Promise<void> => {
+      discarded ??= discardOnce(error)
+      return discarded
+    }
+    async function discardOnce(error: unknown): Promise<void> {
       stopWatching()
       stream.destroy()
       await received.catch(() => {})
