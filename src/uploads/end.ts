@@ -5,7 +5,6 @@
  * finish or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
  */
 import { and, eq, lte } from 'drizzle-orm'
-import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { type Database, must, type Statement } from '../db/database.ts'
 import { chunks, type UploadRow, uploads } from '../db/schema.ts'
@@ -17,6 +16,7 @@ import type { Space } from '../storage/space.ts'
 import { partIdsOf } from './concatenation.ts'
 import type { Open, Register } from './register.ts'
 import type { Seals } from './seal.ts'
+import type { Silence } from './silence.ts'
 import { closed, isOpen, isWhole, whileOpen } from './upload.ts'
 
 interface Parts {
@@ -27,13 +27,13 @@ interface Parts {
   register: Register
   seals: Seals
   events: Events
-  clock: Clock
+  silence: Silence
   limits: Pick<Config['uploads'], 'expiresAfterMs'>
 }
 
 export type Ends = ReturnType<typeof createEnds>
 
-export function createEnds({ db, staging, library, space, register, seals, events, clock, limits }: Parts) {
+export function createEnds({ db, staging, library, space, register, seals, events, silence, limits }: Parts) {
   /** Uploads that nobody goes on with, and that could not be ended yet. */
   const abandoned = new Set<string>()
 
@@ -81,7 +81,7 @@ export function createEnds({ db, staging, library, space, register, seals, event
     register.find(id).then(isOpen, (error) => asServiceError(error).status >= 500)
 
   async function expireOpen({ row, users, refused }: Open): Promise<boolean> {
-    const silentSinceMs = clock.now() - limits.expiresAfterMs
+    const silentSinceMs = silence.nowMs() - limits.expiresAfterMs
     if (!isOpen(row) || users > 1 || row.lastByteAtMs > silentSinceMs) return false
     if (isWhole(row) && !refused) return false
     try {

@@ -26,6 +26,7 @@ import { createFinishing, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
 import { Seals } from './seal.ts'
+import { createSilence } from './silence.ts'
 import { closed, hasAllBytes, isOpen, isWhole, keyFor, newRow, type UploadIntent } from './upload.ts'
 
 export interface AppendOptions {
@@ -127,9 +128,10 @@ export function createIngest(parts: Parts) {
     delete: (id) => ends.terminate(id),
   }
   const staging = parts.staging(configstore)
-  const register = createRegister({ db, staging, library, space, events, clock, limits })
+  const silence = createSilence({ db, clock })
+  const register = createRegister({ db, staging, library, space, events, clock, silence, limits })
   const seals = new Seals()
-  const ends = createEnds({ db, staging, library, space, register, seals, events, clock, limits })
+  const ends = createEnds({ db, staging, library, space, register, seals, events, silence, limits })
   const finishing = createFinishing({ db, auth, staging, library, space, register, seals, ends, events, clock, step })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
@@ -182,7 +184,7 @@ export function createIngest(parts: Parts) {
           underKey(intent, idempotency),
           or(
             inArray(uploads.state, ['terminated', 'expired', 'rejected']),
-            and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs)),
+            and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, silence.nowMs() - limits.expiresAfterMs)),
           ),
         ),
       )
@@ -518,6 +520,7 @@ export function createIngest(parts: Parts) {
     abandoned: ends.abandoned,
     expire: ends.expire,
     unfinished: finishing.unfinished,
+    followClock: register.followClock,
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
       draining = true
@@ -526,7 +529,7 @@ export function createIngest(parts: Parts) {
     isDraining: () => draining,
     settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
-    expiresAtMs: (row: UploadRow) => row.lastByteAtMs + limits.expiresAfterMs,
+    expiresAtMs: (row: UploadRow) => Math.min(row.lastByteAtMs, clock.now()) + limits.expiresAfterMs,
   }
 }
 

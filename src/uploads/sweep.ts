@@ -457,13 +457,15 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   const runWhole: Sweep['runWhole'] = (onStep) =>
-    queue(() => {
+    queue(async () => {
+      await ingest.followClock()
       const longAgoMs = performance.now() - RETRY_AFTER_AT_MOST_MS
       for (const [id, { againAtMs }] of failed) if (againAtMs < longAgoMs) failed.delete(id)
       return through(planSweep(parts), onStep)
     })
   const run: Sweep['run'] = () =>
     queue(async () => {
+      await ingest.followClock()
       await each([...ingest.abandoned], (id) => ingest.abandon(id))
       await through(due())
     })
