@@ -92,7 +92,7 @@ export function createApp(service: Service): Express {
   app.use('/api', required(tokens))
   app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, clock }))
-  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events }))
+  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events, step: ingest.step }))
   app.use(notFound)
   app.use(problems)
   return app

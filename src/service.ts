@@ -5,9 +5,10 @@
 
 import path from 'node:path'
 import { and, inArray, isNotNull, sql } from 'drizzle-orm'
-import { createTokens, keptSecret, type Tokens } from './auth/tokens.ts'
+import { createTokens, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
+import { keptSecret } from './config/kept-secret.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
 import { uploads } from './db/schema.ts'
@@ -21,7 +22,7 @@ import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { createSweep, type Sweep } from './uploads/sweep.ts'
+import { abandonedUploads, createSweep, type Sweep } from './uploads/sweep.ts'
 import { OPEN_STATES } from './uploads/upload.ts'
 
 export interface Service {
@@ -106,6 +107,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     db,
     library,
     uploadsDir: config.uploadsDir,
+    abandoned: await abandonedUploads(db),
     ingest,
     events,
     clock,

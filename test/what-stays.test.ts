@@ -241,7 +241,8 @@ describe('a form', () => {
       expect(await ENDS[outcome]?.({ connection, lead, rest })).toBe(STATUS[outcome])
       await expect.poll(async () => (await rowOf(lead))?.state, { timeout: 5_000 }).toBe('terminated')
       await settle(outcome)
-      expect(await harness.files('uploads')).not.toContain((await rowOf(lead))?.id)
+      // The row is committed first.
+      await expect.poll(() => harness.files('uploads')).not.toContain((await rowOf(lead))?.id)
       expect((await post(lead, key, bytes)).status).toBe(200)
       expect(await recordingsOf(lead)).toMatchObject([{ size: LENGTH }])
     })

@@ -16,12 +16,10 @@ import {
   type JWTVerifyGetKey,
 } from 'jose'
 import { ConfigError, type KeySetting } from '../config/config.ts'
+import { keptSecret } from '../config/kept-secret.ts'
 
 /** @throws ConfigError for a file that holds no key that could be used */
-export async function keysOf(
-  key: KeySetting,
-  keptSecret: (file: string) => Promise<Uint8Array>,
-): Promise<Uint8Array | JWTVerifyGetKey> {
+export async function keysOf(key: KeySetting): Promise<Uint8Array | JWTVerifyGetKey> {
   switch (key.kind) {
     case 'secret':
       return key.secret

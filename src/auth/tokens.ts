@@ -6,8 +6,7 @@
  * caller may do is not asked here.
  */
 
-import { hash, randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { hash } from 'node:crypto'
 import { type JWTPayload, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -47,19 +46,6 @@ const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, 
 const notValid = (reason: string, cause?: unknown) =>
   challenge('unauthenticated', 'The token is not valid.', true, new Error(reason, { cause }))
 
-/** A secret kept in a file (mode 0600), made where it is missing. */
-export async function keptSecret(file: string): Promise<Uint8Array> {
-  try {
-    await writeFile(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  const secret = new TextEncoder().encode((await readFile(file, 'utf8')).trim())
-  if (secret.length < 32)
-    throw new Error(`the secret in ${file} is shorter than 32 bytes; remove the file to have a new one made`)
-  return secret
-}
-
 /** The faults that are the token's own; with a set of keys, all others are the set's. */
 const TOKEN_FAULTS = [
   joseErrors.JWTClaimValidationFailed,
@@ -97,7 +83,7 @@ async function verifiedWith(keys: JWTVerifyGetKey, token: string, options: Verif
 }
 
 export async function createTokens(config: Config['auth'], clock: Clock): Promise<Tokens> {
-  const keys = await keysOf(config.key, keptSecret)
+  const keys = await keysOf(config.key)
   const remembered = new Map<string, { caller: Caller; fromMs: number; untilMs: number }>()
   const roles = new NewestRoles()
 

@@ -70,6 +70,15 @@ export const holds = <R>(query: () => unknown, passes: (row: R) => boolean, erro
   },
 })
 
+/** A statement with RETURNING, which hands over the row that it wrote; none counts as nothing changed. */
+export const returning = <R>(statement: { get(): R | undefined }, take: (row: R) => void): Statement => ({
+  run() {
+    const row = statement.get()
+    if (row !== undefined) take(row)
+    return { changes: row === undefined ? 0 : 1 }
+  },
+})
+
 /** A query that is prepared at its first use with a database, and not again. */
 export function preparedOnce<P>(prepare: (orm: Database['orm']) => P): (db: Pick<Database, 'orm'>) => P {
   const known = new WeakMap<Database['orm'], { query: P }>()

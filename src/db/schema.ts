@@ -140,6 +140,15 @@ export const recordings = sqliteTable(
   ],
 )
 
+/**
+ * Files of deleted recordings, from the commit that deletes the row until the file is gone: whatever happens in between,
+ * the sweep knows what to remove.
+ */
+export const tombstones = sqliteTable('tombstones', {
+  /** Relative to the recordings directory. */
+  path: text().primaryKey(),
+})
+
 export type Lead = typeof leads.$inferSelect
 export type CallLog = typeof callLogs.$inferSelect
 export type UploadRow = typeof uploads.$inferSelect

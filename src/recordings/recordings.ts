@@ -8,12 +8,12 @@ import { callerOf } from '../auth/required.ts'
 import type { Config } from '../config/config.ts'
 import { type Database, preparedOnce } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
-import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
+import { deleteRecording, recordingNotFound } from './deletion.ts'
 
 const DEFAULT_LIMIT = 50
 const MAX_LIMIT = 200
@@ -66,7 +66,7 @@ const recordingById = preparedOnce((orm) =>
 export async function recordingOf(db: Database, leadId: string, recordingId: string): Promise<Recording> {
   const recording = isId(recordingId) ? await recordingById(db).get({ id: recordingId }) : undefined
   if (!recording || recording.leadId !== leadId) {
-    throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
+    throw recordingNotFound()
   }
   return recording
 }
@@ -76,9 +76,11 @@ interface Parts {
   db: Database
   library: Library
   events: Events
+  /** Called at each named step. */
+  step: (name: string) => void
 }
 
-export function recordingRoutes({ config, db, library, events }: Parts): Router {
+export function recordingRoutes({ config, db, library, events, step }: Parts): Router {
   const router = Router({ mergeParams: true })
 
   router.get<{ leadId: string }>('/', async (req, res) => {
@@ -116,9 +118,7 @@ export function recordingRoutes({ config, db, library, events }: Parts): Router 
     const caller = callerOf(res)
     const lead = await leadFor(db, caller, req.params.leadId, 'use')
     const recording = await recordingOf(db, lead.id, req.params.recordingId)
-    // The row first: bytes without a row are swept, a row without bytes would be an alarm.
-    await db.write(db.orm.delete(recordings).where(eq(recordings.id, recording.id)))
-    await library.remove(recording.path)
+    await deleteRecording({ db, library, step }, caller, recording)
     events.recordingDeleted({ recordingId: recording.id, leadId: lead.id, callerId: caller.id })
     res.status(204).end()
   })

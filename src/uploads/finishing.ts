@@ -7,25 +7,29 @@
  */
 import { and, eq, inArray, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
-import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
+import { bind, type Database, isUniqueViolation, must, returning } from '../db/database.ts'
 import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
-import { leadFor } from '../leads/rights.ts'
+import { leadFor, stillMay } from '../leads/rights.ts'
 import type { Inspector, MediaFile } from '../media/inspect.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { assemble, isFinal, partIdsOf } from './concatenation.ts'
+import type { Ends } from './end.ts'
 import type { Open, Register } from './register.ts'
-import { closed, isOpen, isWhole, OPEN_STATES, whileOpen } from './upload.ts'
+import type { Seals } from './seal.ts'
+import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
-/** A finished upload: the row is there when this call made it or had to look. */
+/** A finished upload. */
 export interface Finished {
   upload: UploadRow
   recordingId: string
+  /** As it was written, where this finish has made it; undefined where it was there, and may have been deleted since. */
+  recording: Recording | undefined
 }
 
 interface Parts {
@@ -35,6 +39,8 @@ interface Parts {
   space: Space
   inspector: Inspector
   register: Register
+  seals: Seals
+  ends: Ends
   events: Events
   clock: Clock
   /** Called at each named step. */
@@ -44,7 +50,7 @@ interface Parts {
 export type Finishing = ReturnType<typeof createFinishing>
 
 export function createFinishing(parts: Parts) {
-  const { db, staging, library, space, inspector, register, events, clock, step } = parts
+  const { db, staging, library, space, inspector, register, seals, ends, events, clock, step } = parts
   const finishing = new Map<string, Promise<Finished>>()
   /** Whole uploads whose finish failed: the sweep tries them again. */
   const unfinished = new Set<string>()
@@ -56,7 +62,8 @@ export function createFinishing(parts: Parts) {
       uploadId: sql.placeholder('uploadId'),
       leadId: sql.placeholder('leadId'),
       callLogId: sql.placeholder('callLogId'),
-      telecallerId: sql.placeholder('telecallerId'),
+      // Whoever owns the lead when the recording is there.
+      telecallerId: sql`(select telecaller_id from leads where id = ${sql.placeholder('leadId')})`,
       filename: sql.placeholder('filename'),
       path: sql.placeholder('path'),
       contentType: sql.placeholder('contentType'),
@@ -66,6 +73,7 @@ export function createFinishing(parts: Parts) {
       mediaCheck: sql.placeholder('mediaCheck'),
       createdAtMs: sql.placeholder('createdAtMs'),
     })
+    .returning({ telecallerId: recordings.telecallerId })
     .prepare()
   const markFinished = db.orm
     .update(uploads)
@@ -81,13 +89,13 @@ export function createFinishing(parts: Parts) {
   /**
    * Turns a whole upload into its recording, once.
    *
-   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 410; 503 or 507 when it must be
-   *   tried again: the bytes stay, and so does the key
+   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 404 when the call has moved; 409
+   *   while it is being ended; 410; 503 or 507 when it must be tried again: the bytes stay, and so does the key
    */
   function finish(id: string): Promise<Finished> {
     const running = finishing.get(id)
     if (running) return running
-    const promise = register.using(id, finishOnce).finally(() => finishing.delete(id))
+    const promise = seals.hold(id, () => register.using(id, finishOnce)).finally(() => finishing.delete(id))
     finishing.set(id, promise)
     return promise
   }
@@ -96,15 +104,17 @@ export function createFinishing(parts: Parts) {
     const { row } = open
     const { id } = row
     unfinished.delete(id)
-    if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
+    if (row.state === 'finished' && row.recordingId !== null) {
+      return { upload: row, recordingId: row.recordingId, recording: undefined }
+    }
     register.assertUsable(open)
     if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
     try {
-      const recordingId = await turnIntoRecording(open)
-      return { upload: row, recordingId }
+      return await turnIntoRecording(open)
     } catch (error) {
       const told = asServiceError(error)
-      await rememberWhole(open)
+      // Asked again, a database that was busy for so long would let the client wait for twice as long.
+      if (told.code !== 'busy') await rememberWhole(open)
       open.refused = told.status < 500
       if (open.refused) throw told
       unfinished.add(id)
@@ -115,19 +125,22 @@ export function createFinishing(parts: Parts) {
     }
   }
 
-  async function turnIntoRecording(open: Open): Promise<string> {
+  async function turnIntoRecording(open: Open): Promise<Finished> {
     const { row } = open
     const size = row.length as number
     const { callLogId, filename, key } = row
     if (callLogId === null || filename === null || key === null)
       throw new Error(`upload ${row.id} is whole but names no call`)
-    // Rights may have moved while the bytes came: ask again.
+    // Rights may have moved while the bytes came: ask again, and once more when it is written.
     const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
     if (isFinal(row)) await gather(row, key, size)
     const { sha256, media } = await examine(row, key, size, filename)
     step('examined')
-    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
+    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) {
+      await ends.reject(open)
+      throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
+    }
     // Whoever has to go on from here finds the bytes in the library, and nothing of them in memory.
     staging.forget(row.id)
     await library.put(staging.pathOf(row.id), key)
@@ -147,9 +160,9 @@ export function createFinishing(parts: Parts) {
       mediaCheck: media.mediaCheck,
       createdAtMs: clock.now(),
     }
-    const recordingId = await record(open, recording)
+    const finished = await record(open, recording)
     step('recorded')
-    return recordingId
+    return finished
   }
 
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
@@ -159,17 +172,6 @@ export function createFinishing(parts: Parts) {
     const gathered = await assemble(staging, row.id, parts, step)
     if (!gathered && (await library.sizeOf(key)) !== size) throw register.bytesMissing(row)
     space.arrived(row.id, size)
-  }
-
-  /** Ends an upload whose bytes are not what its client promised; they go. @throws ServiceError `checksum_mismatch` */
-  async function reject({ row }: Open, key: string): Promise<never> {
-    await db.write(db.orm.update(uploads).set({ state: 'rejected' }).where(whileOpen(row.id)))
-    row.state = 'rejected'
-    space.release(row.id)
-    await discardBytes(staging, row)
-    await library.remove(key)
-    events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
-    throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
   }
 
   /** What the bytes are, wherever a failed finish has left them. */
@@ -214,14 +216,19 @@ export function createFinishing(parts: Parts) {
     return media
   }
 
-  /** The one transaction: the recording is there, and its upload is finished; or neither. */
-  async function record(open: Open, recording: Recording): Promise<string> {
+  /**
+   * The one transaction: the recording is there, and its upload is finished; or neither. That the upload is still open,
+   * its lead still its caller's and its call still one with the lead are conditions of it.
+   */
+  async function record(open: Open, recording: Recording): Promise<Finished> {
     const { row } = open
+    const caller = { id: row.callerId, role: row.callerRole }
     // It is remembered from now on, however long its finish took.
     const lastByteAtMs = clock.now()
     try {
       await db.write(
-        bind(insertRecording, { ...recording }),
+        stillMay(db, { caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
+        returning({ get: () => insertRecording.get({ ...recording }) }, (written) => Object.assign(recording, written)),
         must(
           bind(markFinished, {
             id: row.id,
@@ -233,13 +240,15 @@ export function createFinishing(parts: Parts) {
         ),
       )
     } catch (error) {
-      if (!isUniqueViolation(error)) throw error
+      if (!isUniqueViolation(error) && asServiceError(error).code !== 'upload_closed') throw error
       // Another process of the operator's was faster.
       const stored = await register.stored(row.id)
-      if (stored?.recordingId == null) throw error
+      if (!stored || isOpen(stored)) throw error
       Object.assign(row, stored)
       open.savedOffset = stored.offset
-      return stored.recordingId
+      if (stored.recordingId !== null) return { upload: row, recordingId: stored.recordingId, recording: undefined }
+      await library.remove(recording.path)
+      throw error
     }
     Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
     open.savedOffset = recording.size
@@ -251,7 +260,7 @@ export function createFinishing(parts: Parts) {
       recordingId: recording.id,
       size: recording.size,
     })
-    return recording.id
+    return { upload: row, recordingId: recording.id, recording }
   }
 
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
@@ -267,11 +276,6 @@ export function createFinishing(parts: Parts) {
 
   return {
     finish,
-    /** Resolves when no finish of this upload is under way, whatever came of it. */
-    async ended(id: string): Promise<void> {
-      await finishing.get(id)?.catch(() => {})
-      unfinished.delete(id)
-    },
     /** Whole uploads whose finish failed in this process. */
     unfinished: unfinished as ReadonlySet<string>,
     /** Resolves when no finish is under way. */
@@ -279,9 +283,4 @@ export function createFinishing(parts: Parts) {
       while (finishing.size > 0) await Promise.allSettled(finishing.values())
     },
   }
-}
-
-/** Removes an upload's bytes, and those of its parts. */
-export async function discardBytes(staging: Staging, row: UploadRow): Promise<void> {
-  for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
 }

@@ -7,13 +7,14 @@
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
-import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm'
+import { and, eq, inArray, isNull, lte, or, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { chunks, type UploadRow, uploads } from '../db/schema.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { stillMay } from '../leads/rights.ts'
 import type { Inspector } from '../media/inspect.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
@@ -21,9 +22,12 @@ import type { BodyCheck, Written } from '../storage/disk/writer.ts'
 import type { Space } from '../storage/space.ts'
 import { createCallersLimit } from './callers-limit.ts'
 import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
-import { createFinishing, discardBytes, type Finished } from './finishing.ts'
+import { createEnds } from './end.ts'
+import { createFinishing, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
+import { Seals } from './seal.ts'
+import { createSilence } from './silence.ts'
 import {
   closed,
   expiryOf,
@@ -32,10 +36,8 @@ import {
   isWhole,
   keyFor,
   newRow,
-  OPEN_STATES,
   silentTooLong,
   type UploadIntent,
-  whileOpen,
 } from './upload.ts'
 
 export interface AppendOptions {
@@ -106,6 +108,7 @@ export function createIngest(parts: Parts) {
   const sealDeferred = db.orm
     .update(uploads)
     .set({
+      state: 'finishing',
       length: sql`${sql.placeholder('length')}`,
       callLogId: sql`${sql.placeholder('callLogId')}`,
       key: sql`${sql.placeholder('key')}`,
@@ -128,12 +131,27 @@ export function createIngest(parts: Parts) {
       const { row } = await load(id)
       if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
     },
-    delete: cancel,
+    delete: (id) => ends.terminate(id),
   }
   const staging = parts.staging(configstore)
-  const register = createRegister({ db, staging, library, space, events, clock, limits })
+  const silence = createSilence({ db, clock })
+  const register = createRegister({ db, staging, library, space, events, clock, silence, limits })
+  const seals = new Seals()
+  const ends = createEnds({ db, staging, library, space, register, seals, events, silence, limits })
   const callersLimit = createCallersLimit({ db, register, maxPerCaller: limits.maxPerCaller })
-  const finishing = createFinishing({ db, staging, library, space, inspector, register, events, clock, step })
+  const finishing = createFinishing({
+    db,
+    staging,
+    library,
+    space,
+    inspector,
+    register,
+    seals,
+    ends,
+    events,
+    clock,
+    step,
+  })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
 
@@ -149,6 +167,10 @@ export function createIngest(parts: Parts) {
     assertUsable(open)
     return open.row
   }
+
+  /** The caller may still upload to the lead, for this call, when the upload is recorded. */
+  const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement =>
+    stillMay(db, { caller, act: 'upload', leadId, callLogId })
 
   /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
   async function earlier(intent: UploadIntent, idempotency: Idempotency): Promise<UploadRow | undefined> {
@@ -170,7 +192,7 @@ export function createIngest(parts: Parts) {
           underKey(intent, idempotency),
           or(
             inArray(uploads.state, ['terminated', 'expired', 'rejected']),
-            and(eq(uploads.state, 'receiving'), silentTooLong(clock.now(), limits.expiresAfterMs)),
+            and(eq(uploads.state, 'receiving'), silentTooLong(silence.nowMs(), limits.expiresAfterMs)),
           ),
         ),
       )
@@ -200,7 +222,7 @@ export function createIngest(parts: Parts) {
     const { statement: room, expired } = callersLimit.roomFor(row.callerId)
     try {
       const keyed = idempotency ? [freeKey(intent, idempotency)] : []
-      await db.write(room, ...keyed, bind(insert, { ...row }))
+      await db.write(rightsOf(intent), room, ...keyed, bind(insert, { ...row }))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
@@ -209,7 +231,7 @@ export function createIngest(parts: Parts) {
       throw error
     }
     begun(row)
-    for (const id of expired) await expiredNow((await load(id)).row)
+    for (const id of expired) await ends.gaveWay(id)
     return row
   }
 
@@ -286,13 +308,13 @@ export function createIngest(parts: Parts) {
     const seal = db.orm
       .update(uploads)
       .set({ state: 'concatenated', finalId: row.id })
-      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving')))
+      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving'), eq(uploads.offset, uploads.length)))
     // What a copy takes beside its original; the first part is renamed.
     const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
     await space.reserve({ id: row.id, length: size, offset: size - copying })
     try {
       const keyed = intent.idempotency ? [freeKey(intent, intent.idempotency)] : []
-      await db.write(...keyed, bind(insert, { ...row }), must(seal, closed, ids.length))
+      await db.write(rightsOf(intent), ...keyed, bind(insert, { ...row }), must(seal, closed, ids.length))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
@@ -408,7 +430,7 @@ export function createIngest(parts: Parts) {
     if (size > length) await staging.truncate(row.id, length)
     const key = row.key ?? keyFor(row, callLogId, clock.now())
     await db.write(must(bind(sealDeferred, { id: row.id, length, callLogId, key }), closed), ...also)
-    Object.assign(row, { length, callLogId, key })
+    Object.assign(row, { state: 'finishing', length, callLogId, key })
   }
 
   /**
@@ -479,7 +501,14 @@ export function createIngest(parts: Parts) {
           db.orm
             .update(uploads)
             .set({ length })
-            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
+            .where(
+              and(
+                eq(uploads.id, id),
+                eq(uploads.state, 'receiving'),
+                isNull(uploads.length),
+                lte(uploads.offset, length),
+              ),
+            ),
           closed,
         ),
       )
@@ -488,65 +517,6 @@ export function createIngest(parts: Parts) {
       throw error
     }
     open.row.length = length
-  }
-
-  /** What goes with an upload that ends without a recording. */
-  const chunksGo = (row: UploadRow): Statement[] =>
-    row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
-
-  /**
-   * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
-   */
-  async function cancel(id: string): Promise<void> {
-    await finishing.ended(id)
-    const open = await load(id)
-    const { row } = open
-    assertAlive(row)
-    const wasOpen = isOpen(row)
-    await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'terminated' })
-        .where(and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES, 'finished']))),
-      ...chunksGo(row),
-    )
-    row.state = 'terminated'
-    if (!wasOpen) return
-    space.release(id)
-    await discardBytes(staging, row)
-    events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
-  }
-
-  /**
-   * Ends an upload that has been silent for too long, and removes its bytes. One that has moved on is left alone, and so
-   * is one that is whole, unless its finish was refused.
-   *
-   * @returns whether it was ended
-   */
-  const expire = (id: string): Promise<boolean> => using(id, expireOpen)
-
-  async function expireOpen(open: Open): Promise<boolean> {
-    const { row } = open
-    if (!isOpen(row) || open.users > 1 || expiryOf(row, limits.expiresAfterMs) > clock.now()) return false
-    if (isWhole(row) && !open.refused) return false
-    const [changed] = await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'expired' })
-        .where(and(whileOpen(row.id), silentTooLong(clock.now(), limits.expiresAfterMs))),
-    )
-    if (changed === 0) return false
-    await db.write(...chunksGo(row))
-    await expiredNow(row)
-    return true
-  }
-
-  /** The table says so: what else the upload had goes. */
-  async function expiredNow(row: UploadRow): Promise<void> {
-    row.state = 'expired'
-    space.release(row.id)
-    await discardBytes(staging, row)
-    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
   }
 
   return {
@@ -565,9 +535,12 @@ export function createIngest(parts: Parts) {
     declareLength,
     concatenate,
     finish,
-    cancel,
-    expire,
+    cancel: ends.cancel,
+    abandon: ends.abandon,
+    abandoned: ends.abandoned,
+    expire: ends.expire,
     unfinished: finishing.unfinished,
+    followClock: register.followClock,
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
       draining = true
@@ -576,7 +549,8 @@ export function createIngest(parts: Parts) {
     isDraining: () => draining,
     settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
-    expiresAtMs: (row: UploadRow) => expiryOf(row, limits.expiresAfterMs),
+    expiresAtMs: (row: UploadRow) =>
+      expiryOf({ ...row, lastByteAtMs: Math.min(row.lastByteAtMs, clock.now()) }, limits.expiresAfterMs),
   }
 }
 

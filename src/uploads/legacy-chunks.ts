@@ -13,8 +13,10 @@ import { type ChunkRow, chunks } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { createBeside, type Stretch } from '../storage/disk/beside.ts'
 import type { Space } from '../storage/space.ts'
+import type { Finished } from './finishing.ts'
 import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
+import { isOpen } from './upload.ts'
 
 /** An upload has chunks 0 to 99,999. */
 export const MAX_CHUNKS = 100_000
@@ -253,6 +255,40 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     await ingest.relay(id, position, places)
   }
 
+  /** The caller holds the upload's lock. */
+  async function seal(id: string, total: number, callLogId: string): Promise<void> {
+    const row = await ingest.find(id)
+    if (row.state === 'finished' || (isOpen(row) && row.length !== null)) {
+      if (row.callLogId !== callLogId) throw callLogMismatch()
+      return
+    }
+    await assertTakesChunks(id)
+    const ledger = await ledgerOf(id)
+    if (total <= ledger.highest) {
+      throw new ServiceError(
+        'invalid_parameter',
+        `The parameter total_chunks must be above ${ledger.highest}, the highest index received.`,
+      )
+    }
+    if (ledger.received < total) throw incomplete(ledger, total)
+    try {
+      await moveEarly(id, ledger, () => false)
+      ingest.step('early-moved')
+      if (ledger.replaced > 0) await compose(id)
+      await ingest.seal(id, {
+        length: ledger.bytes,
+        callLogId,
+        also: [db.orm.delete(chunks).where(ofUpload(id))],
+      })
+    } catch (error) {
+      ledgers.delete(id)
+      throw error
+    }
+    ingest.step('sealed')
+    ledgers.delete(id)
+    await beside.clear(id)
+  }
+
   return {
     /**
      * Takes one chunk; when it resolves, the chunk is on disk and counted.
@@ -291,49 +327,26 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     },
 
     /**
-     * Makes of the chunks one whole, sealed for its finish.
+     * Makes of the chunks one whole, and of that its recording. Once finished it gives the same again.
      *
-     * @throws ServiceError `incomplete_upload` with `missing_chunks`, `invalid_parameter` when more came than `total`
+     * @throws ServiceError `incomplete_upload` with `missing_chunks`, `invalid_parameter` when more came than `total`,
+     *   `call_log_mismatch`, `upload_closed` when it was cancelled; as `finish` does
      */
-    seal(id: string, total: number, callLogId: string, signal: AbortSignal): Promise<void> {
-      return locker.holdShortly(id, signal, async () => {
-        const row = await ingest.find(id)
-        // The other side was faster.
-        if (row.state === 'finished' || (row.length !== null && row.offset === row.length)) return
-        await assertTakesChunks(id)
-        const ledger = await ledgerOf(id)
-        if (total <= ledger.highest) {
-          throw new ServiceError(
-            'invalid_parameter',
-            `The parameter total_chunks must be above ${ledger.highest}, the highest index received.`,
-          )
-        }
-        if (ledger.received < total) throw incomplete(ledger, total)
-        try {
-          await moveEarly(id, ledger, () => false)
-          ingest.step('early-moved')
-          if (ledger.replaced > 0) await compose(id)
-          await ingest.seal(id, {
-            length: ledger.bytes,
-            callLogId,
-            also: [db.orm.delete(chunks).where(ofUpload(id))],
-          })
-        } catch (error) {
-          ledgers.delete(id)
-          throw error
-        }
-        ingest.step('sealed')
-        ledgers.delete(id)
-        await beside.clear(id)
+    async finalize(id: string, total: number, callLogId: string, signal: AbortSignal): Promise<Finished> {
+      const { finished } = await locker.holdShortly(id, signal, async () => {
+        await seal(id, total, callLogId)
+        // Begun while the upload is ours, so that no cancel comes between; awaited when it is anybody's again.
+        const finished = ingest.finish(id)
+        finished.catch(() => {})
+        return { finished }
       })
+      return finished
     },
 
-    /** Ends an upload; its bytes go. Once ended it stays so. @throws ServiceError `upload_closed` once it is finished */
+    /** Ends an upload; its bytes go. Once ended it stays so. @throws ServiceError `upload_closed` once it is sealed */
     cancel(id: string, signal: AbortSignal): Promise<void> {
       return locker.holdShortly(id, signal, async () => {
-        const row = await ingest.find(id)
-        if (row.state === 'terminated') return
-        if (row.state === 'finished') throw closed()
+        if ((await ingest.find(id)).state === 'terminated') return
         ledgers.delete(id)
         await ingest.cancel(id)
       })
@@ -351,3 +364,6 @@ function incomplete(ledger: Ledger, total: number): ServiceError {
 }
 
 const closed = () => new ServiceError('upload_closed', 'This upload takes no more chunks.')
+
+export const callLogMismatch = () =>
+  new ServiceError('call_log_mismatch', 'The upload was begun for another call_log_id.')

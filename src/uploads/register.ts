@@ -15,6 +15,7 @@ import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { isFinal } from './concatenation.ts'
+import type { Silence } from './silence.ts'
 import { closed, expiryOf, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
@@ -40,12 +41,13 @@ interface Parts {
   space: Space
   events: Events
   clock: Clock
+  silence: Silence
   limits: Config['uploads']
 }
 
 export type Register = ReturnType<typeof createRegister>
 
-export function createRegister({ db, staging, library, space, events, clock, limits }: Parts) {
+export function createRegister({ db, staging, library, space, events, clock, silence, limits }: Parts) {
   const atHand = new Map<string, Open>()
 
   const byId = db.orm
@@ -115,7 +117,7 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   }
 
   const isExpired = (row: UploadRow) =>
-    row.state === 'receiving' && !isWhole(row) && clock.now() > expiryOf(row, limits.expiresAfterMs)
+    row.state === 'receiving' && !isWhole(row) && silence.nowMs() > expiryOf(row, limits.expiresAfterMs)
 
   /** @throws ServiceError 410 for an upload that ended without a recording */
   function assertAlive(row: UploadRow): void {
@@ -186,6 +188,11 @@ export function createRegister({ db, staging, library, space, events, clock, lim
     saveOffset,
     /** The row as the table has it just now. */
     stored: (id: string): Promise<UploadRow | undefined> => Promise.resolve(byId.get({ id })),
+    /** The clock was set: stored times move along, in the table and here. */
+    followClock: (): Promise<void> =>
+      silence.follow((moved) => {
+        for (const { row } of atHand.values()) if (isOpen(row)) row.lastByteAtMs = moved(row.lastByteAtMs)
+      }),
     /** Takes in the row of an upload that has just begun. */
     add: (row: UploadRow): Open =>
       keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false }),

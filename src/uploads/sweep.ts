@@ -10,12 +10,13 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, isNull, lt, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, uploads } from '../db/schema.ts'
+import { recordings, tombstones, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
+import { buried } from '../recordings/deletion.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { namesIn, seen } from '../storage/disk/look.ts'
@@ -81,6 +82,7 @@ function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | '
 
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
+  yield* deletedRecordings(parts)
   yield* openUploads(parts)
   yield* strayBytes(parts)
   yield* quarantined(parts)
@@ -124,6 +126,23 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
     } else if (!isThere && row.offset > 0 && !isFinal(row)) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
     }
+  }
+}
+
+/** What a delete has left: its process died, or the disk failed, before the file was gone. */
+async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' | 'library'>): AsyncGenerator<Step> {
+  const all = pages(async (after) =>
+    db.orm
+      .select({ id: tombstones.path })
+      .from(tombstones)
+      .where(gt(tombstones.path, after))
+      .orderBy(asc(tombstones.path))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { id: file } of all) {
+    const bytes = (await library.sizeOf(file)) ?? 0
+    yield { act: 'remove', from: 'recordings', file, bytes, why: 'its recording was deleted' }
   }
 }
 
@@ -249,9 +268,20 @@ export interface Sweep {
   stop(): Promise<void>
 }
 
+/** Uploads of one request each that are open before the first request: they ended with the process that served it. */
+export const abandonedUploads = async ({ orm }: Pick<Database, 'orm'>): Promise<string[]> =>
+  orm
+    .select({ id: uploads.id })
+    .from(uploads)
+    .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES)))
+    .all()
+    .map(({ id }) => id)
+
 interface Parts extends PlanParts {
   db: Database
   library: Library
+  /** As `abandonedUploads` found them; ended at the start. */
+  abandoned: readonly string[]
   ingest: Ingest
   events: Events
 }
@@ -264,25 +294,16 @@ export function createSweep(parts: Parts): Sweep {
   let comparedAtMs = Number.NEGATIVE_INFINITY
   let stopped = false
 
-  const startedAtMs = clock.now()
-
-  /** Uploads of one request each, which ended with the process that served it: nobody can go on with them. */
-  async function endAbandoned(): Promise<void> {
-    const abandoned = await db.orm
-      .select({ id: uploads.id })
-      .from(uploads)
-      .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES), lt(uploads.createdAtMs, startedAtMs)))
-      .all()
-    for (const { id } of abandoned) {
+  /** One upload's fault is no reason to leave the others. */
+  async function each(ids: Iterable<string>, work: (id: string) => Promise<unknown>): Promise<void> {
+    for (const id of ids) {
       if (stopped) return
-      try {
-        if (isWhole(await ingest.find(id))) await ingest.finish(id)
-        else await ingest.cancel(id)
-      } catch (error) {
-        events.sweepFailed({ err: error })
-      }
+      await work(id).catch((error) => events.sweepFailed({ err: error }))
     }
   }
+
+  /** Of an earlier process: its client may have left when all was here. */
+  const endLeft = async (id: string) => (isWhole(await ingest.find(id)) ? ingest.finish(id) : ingest.abandon(id))
 
   /** One that fails over and over is left for longer and longer. */
   async function finish(id: string): Promise<void> {
@@ -307,7 +328,7 @@ export function createSweep(parts: Parts): Sweep {
   async function remove(step: Step & { act: 'remove' }): Promise<void> {
     if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
     else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(library.directory, step.file)
-    else await library.remove(step.file)
+    else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }
 
@@ -333,6 +354,7 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function* due(): AsyncGenerator<Step> {
+    yield* deletedRecordings(parts)
     for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
     const silent = silentTooLong(clock.now(), limits.expiresAfterMs)
     const open = pages(async (after) =>
@@ -375,12 +397,18 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   const runWhole: Sweep['runWhole'] = (onStep) =>
-    queue(() => {
+    queue(async () => {
+      await ingest.followClock()
       const longAgoMs = performance.now() - RETRY_AFTER_AT_MOST_MS
       for (const [id, { againAtMs }] of failed) if (againAtMs < longAgoMs) failed.delete(id)
       return through(planSweep(parts), onStep)
     })
-  const run: Sweep['run'] = () => queue(() => through(due()))
+  const run: Sweep['run'] = () =>
+    queue(async () => {
+      await ingest.followClock()
+      await each([...ingest.abandoned], (id) => ingest.abandon(id))
+      await through(due())
+    })
 
   function next(): Promise<void> {
     if (performance.now() - comparedAtMs < COMPARE_EVERY_MS) return run()
@@ -400,7 +428,7 @@ export function createSweep(parts: Parts): Sweep {
     run,
     runWhole,
     start() {
-      queue(endAbandoned).catch((error) => events.sweepFailed({ err: error }))
+      queue(() => each(parts.abandoned, endLeft)).catch((error) => events.sweepFailed({ err: error }))
       again()
     },
     async stop() {

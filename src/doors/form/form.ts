@@ -171,8 +171,13 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       },
     }
 
-    /** Ends what was begun; a whole upload under a key stays where only we failed: its repeat finds it. */
-    async function discard(error?: unknown): Promise<void> {
+    /** Ends what was begun, once; a whole upload under a key stays where only we failed: its repeat finds it. */
+    let discarded: Promise<void> | undefined
+    const discard = (error?: unknown): Promise<void> => {
+      discarded ??= discardOnce(error)
+      return discarded
+    }
+    async function discardOnce(error: unknown): Promise<void> {
       stopWatching()
       stream.destroy()
       await received.catch(() => {})
@@ -181,7 +186,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       try {
         const row = await ingest.find(to.uploadId)
         const isKept = row.idempotencyKey !== null && isWhole(row) && asServiceError(error).status >= 500
-        if (!isKept && row.state !== 'finished') await ingest.cancel(to.uploadId)
+        if (!isKept && row.state !== 'finished') await ingest.abandon(to.uploadId, error)
       } finally {
         await to.unlock()
       }
@@ -201,10 +206,9 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       if (offset === 0) throw new ServiceError('empty_upload', 'The file is empty.')
       await callLogOf(db, lead.id, callLogId)
       await ingest.seal(to.uploadId, { length: offset, callLogId })
-      const { recordingId } = await ingest.finish(to.uploadId)
-      const recording = await recordingOf(db, lead.id, recordingId)
+      const { recording, recordingId } = await ingest.finish(to.uploadId)
       await to.unlock()
-      return recording
+      return recording ?? recordingOf(db, lead.id, recordingId)
     }
 
     return {

@@ -23,7 +23,7 @@ import { recordingJson, recordingOf } from '../../recordings/recordings.ts'
 import type { Space } from '../../storage/space.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import { createLegacyChunks, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
+import { callLogMismatch, createLegacyChunks, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
 import type { UploadLocker } from '../../uploads/locker.ts'
 import { type Body, createBodies, type Gathering, pour } from '../body.ts'
 import { baseName, checkFilename } from '../filename.ts'
@@ -140,16 +140,14 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
     const { req, res, lead, signal } = context
     const row = await myUpload(context, upload_id)
     if (call_log_id !== undefined && row.callLogId !== null && call_log_id !== row.callLogId) {
-      throw new ServiceError('call_log_mismatch', 'The upload was begun for another call_log_id.')
+      throw callLogMismatch()
     }
     const callLog = row.callLogId ?? call_log_id
     if (callLog === undefined) throw new ServiceError('missing_parameter', 'The parameter call_log_id is missing.')
-    if (row.state !== 'finished') {
-      if (row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
-      await chunks.seal(upload_id, total_chunks, callLog, signal)
-    }
-    const { recordingId } = await ingest.finish(upload_id)
-    res.status(200).json(recordingJson(await recordingOf(db, lead.id, recordingId), req, config.publicUrl))
+    if (row.state !== 'finished' && row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
+    const { recording, recordingId } = await chunks.finalize(upload_id, total_chunks, callLog, signal)
+    const finished = recording ?? (await recordingOf(db, lead.id, recordingId))
+    res.status(200).json(recordingJson(finished, req, config.publicUrl))
   }
 
   async function cancel(context: Context, params: unknown): Promise<void> {

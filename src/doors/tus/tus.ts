@@ -14,7 +14,7 @@ import { callerOf, required } from '../../auth/required.ts'
 import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
-import { type Lead, recordings, type UploadRow } from '../../db/schema.ts'
+import { type Lead, type Recording, recordings, type UploadRow } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { endAnswer, letBodyCome } from '../../http/early-answers.ts'
 import { headersOf, toldOf } from '../../http/problem.ts'
@@ -79,6 +79,8 @@ interface Context {
   isKnown?: boolean
   /** The line died before all had come. */
   cut?: boolean
+  /** What this request has made of the upload. */
+  recording?: Recording | undefined
   /** All has come, and is not a recording yet. */
   unfinished?: boolean
   error?: ServiceError
@@ -134,12 +136,14 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
       const context = contextOf(request)
       // § Concatenation: partial uploads are not processed until they form a final one.
       if (isPartial(await ingest.find(upload.id))) return {}
-      await ingest.finish(upload.id).catch((error) => {
+      try {
+        context.recording = (await ingest.finish(upload.id)).recording
+      } catch (error) {
         // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
         // of nothing that has come: what it does next finds out.
         if (!context.creation || asServiceError(error).status < 500) throw error
         context.unfinished = true
-      })
+      }
       return {}
     },
     onResponseError: async (request, error) => {
@@ -232,17 +236,17 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
         (work, id) => () => locker.hold(id, gone.signal, work),
         () => ingest.concatenate(intent),
       )
-    const { upload } = await locked()
+    const { upload, recording } = await locked()
     res
       .status(201)
-      .set({ Location: addressOfUpload(req, upload), ...(await recordingHeaders(req, upload)) })
+      .set({ Location: addressOfUpload(req, upload), ...(await recordingHeaders(req, upload, recording)) })
       .end()
   }
 
   /** Where the upload's recording is and what it is, as long as it is there. */
-  async function recordingHeaders(req: Request, row: UploadRow): Promise<Record<string, string>> {
+  async function recordingHeaders(req: Request, row: UploadRow, made?: Recording): Promise<Record<string, string>> {
     if (row.recordingId === null) return {}
-    const kept = await sha256ById.get({ id: row.recordingId })
+    const kept = made ?? (await sha256ById.get({ id: row.recordingId }))
     return {
       'Recording-Id': row.recordingId,
       'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
@@ -256,14 +260,19 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
   const expiryHeaders = (row: UploadRow) => ({ 'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString() })
 
   /** What the answer says beyond the library's: where the recording is, or when the upload expires. */
-  async function uploadHeaders(method: string, req: Request, row: UploadRow): Promise<Record<string, string>> {
+  async function uploadHeaders(
+    method: string,
+    req: Request,
+    row: UploadRow,
+    made?: Recording,
+  ): Promise<Record<string, string>> {
     return {
       ...(method === 'HEAD' && {
         // As they came: the library's own metadata would be decoded and encoded again, which bytes do not survive.
         ...(row.metadata !== null && { 'Upload-Metadata': row.metadata }),
         ...(row.concat !== null && { 'Upload-Concat': row.concat }),
       }),
-      ...(row.state === 'finished' ? await recordingHeaders(req, row) : expiryHeaders(row)),
+      ...(row.state === 'finished' ? await recordingHeaders(req, row, made) : expiryHeaders(row)),
     }
   }
 
@@ -300,7 +309,7 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
     const { uploadId } = context
     if (uploadId === undefined) return
     const end = async () => {
-      if (!context.isKnown) await ingest.cancel(uploadId)
+      if (!context.isKnown) await ingest.abandon(uploadId, context.error)
     }
     await locker.hold(uploadId, AbortSignal.timeout(1_000), end).catch(() => {})
   }
@@ -331,7 +340,9 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
       return send(req, res, answer, context.error ? headersOf(context.error, req) : {})
     }
     const more =
-      method === 'DELETE' ? {} : await uploadHeaders(method, req, await ingest.find(context.uploadId as string))
+      method === 'DELETE'
+        ? {}
+        : await uploadHeaders(method, req, await ingest.find(context.uploadId as string), context.recording)
     await send(req, res, answer, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
   }
 
