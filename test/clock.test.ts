@@ -71,6 +71,20 @@ test('an upload whose last byte came in the future, by a clock that was set back
   expect((await tus.head(url)).status).toBe(410)
 })
 
+test.for([
+  ['ahead', 365 * 24 * HOUR],
+  ['back', -365 * 24 * HOUR],
+] as const)('an upload that never got a byte has its hour and no more when the clock is set %s', async ([, byMs]) => {
+  const url = await tus.begin(await harness.lead(), bytes.length)
+  clock.set(byMs)
+  await harness.service.sweep.run()
+  const head = await tus.head(url)
+  expect(head.status).toBe(200)
+  expect(Date.parse(head.headers.get('upload-expires') as string)).toBeLessThanOrEqual(clock.now() + HOUR)
+  clock.pass(HOUR + 60_000)
+  expect((await tus.head(url)).status).toBe(410)
+})
+
 test('a form that a dead process left is ended at the next start, though the clock went back meanwhile', async () => {
   const { leadId } = await harness.lead()
   const { id } = await harness.service.ingest.begin({

@@ -549,8 +549,7 @@ export function createIngest(parts: Parts) {
     isDraining: () => draining,
     settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
-    expiresAtMs: (row: UploadRow) =>
-      expiryOf({ ...row, lastByteAtMs: Math.min(row.lastByteAtMs, clock.now()) }, limits.expiresAfterMs),
+    expiresAtMs: (row: UploadRow) => expiryOf(row, limits.expiresAfterMs) - Math.max(0, row.lastByteAtMs - clock.now()),
   }
 }
 

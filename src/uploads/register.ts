@@ -191,7 +191,12 @@ export function createRegister({ db, staging, library, space, events, clock, sil
     /** The clock was set: stored times move along, in the table and here. */
     followClock: (): Promise<void> =>
       silence.follow((moved) => {
-        for (const { row } of atHand.values()) if (isOpen(row)) row.lastByteAtMs = moved(row.lastByteAtMs)
+        for (const { row } of atHand.values()) {
+          if (!isOpen(row)) continue
+          const lastByteAtMs = moved(row.lastByteAtMs)
+          if (row.createdAtMs === row.lastByteAtMs) row.createdAtMs = lastByteAtMs
+          row.lastByteAtMs = lastByteAtMs
+        }
       }),
     /** Takes in the row of an upload that has just begun. */
     add: (row: UploadRow): Open =>

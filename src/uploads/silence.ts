@@ -5,7 +5,7 @@
  * have, the jump is not believed. When it was set back, times that now lie in the future become the present, or their
  * uploads would stay open until then. What happens to the clock while no server runs can't be told from time passing.
  */
-import { and, gt, inArray, sql } from 'drizzle-orm'
+import { and, gt, inArray, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Database } from '../db/database.ts'
 import { uploads } from '../db/schema.ts'
@@ -13,6 +13,12 @@ import { OPEN_STATES } from './upload.ts'
 
 /** Clocks are corrected by less than this all the time. */
 const JUMP_MS = 60_000
+
+/** An upload that never got a byte is told by its two times: they stay the same. */
+const both = (lastByteAtMs: SQL) => ({
+  createdAtMs: sql`iif(${uploads.createdAtMs} = ${uploads.lastByteAtMs}, ${lastByteAtMs}, ${uploads.createdAtMs})`,
+  lastByteAtMs,
+})
 
 /** The stored time as it must be now. */
 export type Moved = (ms: number) => number
@@ -45,9 +51,14 @@ export function createSilence({ db, clock }: { db: Database; clock: Clock }) {
       const isAhead = and(isOpen, gt(uploads.lastByteAtMs, nowMs + JUMP_MS))
       if (jump > 0) {
         const moved = sql`min(${uploads.lastByteAtMs} + ${jump}, ${nowMs})`
-        await db.write(db.orm.update(uploads).set({ lastByteAtMs: moved }).where(isOpen))
+        await db.write(db.orm.update(uploads).set(both(moved)).where(isOpen))
       } else if (await db.orm.select({ id: uploads.id }).from(uploads).where(isAhead).limit(1).get()) {
-        await db.write(db.orm.update(uploads).set({ lastByteAtMs: nowMs }).where(isAhead))
+        await db.write(
+          db.orm
+            .update(uploads)
+            .set(both(sql`${nowMs}`))
+            .where(isAhead),
+        )
       }
       also((ms) => (jump > 0 || ms > nowMs + JUMP_MS ? Math.min(ms + jump, nowMs) : ms))
       followed = { nowMs, passedMs: passedMs() - (clock.now() - nowMs) }
