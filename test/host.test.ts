@@ -117,7 +117,8 @@ describe('a target in absolute form', () => {
     const get = async (target: string) =>
       answerOf(await raw(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)).status
     expect(await get('http://b/livez')).toBe(200)
-    expect(await get('http://b/readyz?x=1')).toBe(200)
+    expect(await get('http://b/readyz?x=1')).toBe(400) // which knows no parameter
+    expect(await get('http://b/readyz?')).toBe(200)
     expect(await get('http://b')).toBe(404)
     expect(await get('http://b?x')).toBe(404)
   })

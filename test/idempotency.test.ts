@@ -338,6 +338,7 @@ describe('init', () => {
     const { upload_id } = await jsonOf(answers[0] as Response)
     expect((await once.append(lead, upload_id as string, 0, base64('0'))).status).toBe(202)
     expect((await once.init(lead, {}, keyed(randomUUID()))).status).toBe(503)
+    await once.cancel(lead, upload_id as string)
     await harness.restart({ RECORDINGS_MAX_UPLOADS_PER_CALLER: '64' })
   })
 })
