@@ -64,6 +64,7 @@ export function createFinishing(parts: Parts) {
       sha256: sql.placeholder('sha256'),
       durationSeconds: sql.placeholder('durationSeconds'),
       mediaCheck: sql.placeholder('mediaCheck'),
+      playsInBrowsers: sql.placeholder('playsInBrowsers'),
       createdAtMs: sql.placeholder('createdAtMs'),
     })
     .prepare()
@@ -145,6 +146,7 @@ export function createFinishing(parts: Parts) {
       sha256,
       durationSeconds: media.durationSeconds,
       mediaCheck: media.mediaCheck,
+      playsInBrowsers: media.playsInBrowsers,
       createdAtMs: clock.now(),
     }
     const recordingId = await record(open, recording)
