@@ -8,8 +8,8 @@ const CODECS_BY_CONTAINER: Readonly<Record<string, readonly string[]>> = {
   wav: ['pcm', 'mulaw', 'alaw', 'mp3'],
   ogg: ['opus', 'vorbis', 'flac'],
   webm: ['opus', 'vorbis'],
-  matroska: ['opus', 'vorbis', 'aac', 'mp3', 'flac', 'pcm'],
-  mp4: ['aac', 'mp3', 'opus', 'flac', 'pcm'],
+  matroska: ['opus', 'vorbis', 'aac', 'mp3', 'flac', 'pcm', 'mulaw', 'alaw'],
+  mp4: ['aac', 'mp3', 'opus', 'vorbis', 'flac', 'pcm', 'mulaw', 'alaw'],
   '3gpp': ['aac'],
   '3gpp2': ['aac'],
 }
@@ -20,6 +20,17 @@ export const playsInBrowsers = (contentType: string, codec: string | undefined):
   const container = containerOf(contentType)
   const codecs = Object.hasOwn(CODECS_BY_CONTAINER, container) ? CODECS_BY_CONTAINER[container] : undefined
   return codec !== undefined && (codecs?.includes(codec) ?? false)
+}
+
+/** Browsers look for frames a little further, and for a head behind tags, not for all kinds of it. */
+const MAX_ZEROS_AHEAD = 5000
+const FRAMES: readonly string[] = ['aac', 'mpeg']
+const NOT_BEHIND_TAGS: readonly string[] = ['mp4', '3gpp', '3gpp2', 'webm', 'matroska']
+
+export function playsBehind(ahead: { tags: number; zeros: number }, contentType: string): boolean {
+  const container = containerOf(contentType)
+  if (FRAMES.includes(container)) return ahead.zeros <= MAX_ZEROS_AHEAD
+  return ahead.zeros === 0 && (ahead.tags === 0 || !NOT_BEHIND_TAGS.includes(container))
 }
 
 /**

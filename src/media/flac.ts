@@ -39,21 +39,22 @@ async function soundStart(file: Pages, start: number): Promise<number> {
 }
 
 /** What the header tells, if the last frames bear it out; else as far as those come. */
-async function samplesThere(file: Pages, sound: number, { maxBlock, rate, samples }: StreamInfo): Promise<number> {
+async function samplesThere(file: Pages, sound: number, { maxBlock, samples }: StreamInfo): Promise<number> {
   const from = Math.max(sound, file.size - TAIL_BYTES)
   if (from >= file.size) return 0
   const tail = await file.at(from, file.size - from)
   for (let at = tail.lastIndexOf(0xff); at >= 0; at = at === 0 ? -1 : tail.lastIndexOf(0xff, at - 1)) {
-    const frame = frameAt(tail, at, maxBlock, rate)
+    const frame = frameAt(tail, at, maxBlock)
     if (!frame || (samples > 0 && frame.end > samples)) continue
     if (samples === 0) return frame.end
-    return samples - frame.end < maxBlock ? samples : frame.end
+    // What ends before it was to end is cut, and its last frame with it.
+    return samples - frame.end < maxBlock ? samples : frame.start
   }
   return 0
 }
 
 /** Where the frame at `at` stands in the whole, in samples (§9.1). */
-function frameAt(bytes: Buffer, at: number, maxBlock: number, rate: number): { end: number } | undefined {
+function frameAt(bytes: Buffer, at: number, maxBlock: number): { start: number; end: number } | undefined {
   const [, sync = 0, sizes = 0, channels = 0] = bytes.subarray(at, at + 4)
   if ((sync & 0xfe) !== 0xf8 || sizes >> 4 === 0 || (sizes & 15) === 15 || (channels & 1) !== 0) return undefined
   const number = codedNumber(bytes, at + 4)
@@ -70,7 +71,8 @@ function frameAt(bytes: Buffer, at: number, maxBlock: number, rate: number): { e
   next += [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2][sizes & 15] ?? 0
   if (block > maxBlock || crc8(bytes.subarray(at, next)) !== bytes[next]) return undefined
   const isFixed = (sync & 1) === 0
-  return rate > 0 ? { end: (isFixed ? number.value * maxBlock : number.value) + block } : undefined
+  const first = isFixed ? number.value * maxBlock : number.value
+  return { start: first, end: first + block }
 }
 
 /** UTF-8's scheme, up to seven bytes. */

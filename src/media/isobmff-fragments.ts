@@ -28,13 +28,17 @@ export async function readFragment(file: Pages, moof: Box, movie: Movie): Promis
   }
 }
 
-function add({ fragments }: Track, startsAt: number | undefined, ticks: number): void {
-  fragments.ticks += ticks
-  if (startsAt === undefined) fragments.isTimed = false
+const MAX_GAP_SECONDS = 10
+
+function add({ fragments, timescale }: Track, startsAt: number | undefined, ticks: number): void {
+  if (startsAt === undefined) fragments.areTimed = false
   else {
+    const isFirst = fragments.start === undefined
+    fragments.hasGap ||= !isFirst && Math.abs(startsAt - fragments.end) > MAX_GAP_SECONDS * timescale
     fragments.start = Math.min(fragments.start ?? startsAt, startsAt)
     fragments.end = Math.max(fragments.end, startsAt + ticks)
   }
+  fragments.ticks += ticks
 }
 
 async function readDefaults(file: Pages, box: Box, movie: Movie): Promise<Defaults> {

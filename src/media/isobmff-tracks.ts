@@ -9,13 +9,13 @@ export interface Movie {
   timescale: number
   /** Ticks of a sample by track, where a fragment says nothing else: `trex`. */
   defaultTicks: Map<number, number>
-  isCut: boolean
 }
 
 export interface Track {
   id: number
   kind: 'sound' | 'picture' | 'other'
   codec: string
+  isCut: boolean
   /** Ticks a second. */
   timescale: number
   /** The boxes of times and sizes, which are read when they are needed. */
@@ -24,8 +24,20 @@ export interface Track {
   /** Where the first sample stands. */
   firstAt?: number
   edits: Edit[]
-  /** What fragments add. */
-  fragments: { ticks: number; start?: number; end: number; isTimed: boolean }
+  fragments: Fragments
+}
+
+/** What fragments add, in ticks of the track. */
+export interface Fragments {
+  /** All their samples, by the durations told. */
+  ticks: number
+  /** Where the first begins and the last ends. */
+  start?: number
+  end: number
+  /** Does each say when it begins? */
+  areTimed: boolean
+  /** One begins far from where the one before ends. */
+  hasGap: boolean
 }
 
 interface Edit {
@@ -45,9 +57,10 @@ export async function readTrack(file: Pages, trak: Box): Promise<Track> {
     id: 0,
     kind: 'other',
     codec: 'other',
+    isCut: trak.isCut,
     timescale: 0,
     edits: [],
-    fragments: { ticks: 0, end: 0, isTimed: true },
+    fragments: { ticks: 0, end: 0, areTimed: true, hasGap: false },
   }
   await enter(file, trak, '', track)
   return track
@@ -121,9 +134,15 @@ const CODECS: Readonly<Record<string, string>> = {
   sowt: 'pcm',
   twos: 'pcm',
   'raw ': 'pcm',
+  in24: 'pcm',
+  in32: 'pcm',
+  fl32: 'pcm',
   ulaw: 'mulaw',
   alaw: 'alaw',
 }
+
+/** What the description leaves open, and a frame tells. */
+export const MPEG_OF_SOME_LAYER = 'mpeg'
 
 /** `mp4a` is whatever its descriptor says (ISO/IEC 14496-1 §7.2.6.6); most often AAC. */
 function mp4aCodec(description: Buffer): string {
@@ -131,7 +150,8 @@ function mp4aCodec(description: Buffer): string {
   if (esds < 0) return 'aac'
   const decoder = behindLength(description, esds + 8) + 3 // behind the head of ES_Descriptor: id and flags
   const objectType = description[decoder] === 4 ? description[behindLength(description, decoder)] : 0x40
-  if (objectType === 0x69 || objectType === 0x6b) return 'mp3'
+  if (objectType === 0x69 || objectType === 0x6b) return MPEG_OF_SOME_LAYER
+  if (objectType === 0xdd) return 'vorbis'
   return objectType === 0x40 || (objectType !== undefined && objectType >= 0x66 && objectType <= 0x68) ? 'aac' : 'other'
 }
 
@@ -165,12 +185,17 @@ export async function secondsOfTrack(
   const isCut = cutDataAt !== undefined && fragments.ticks === 0
   if (isCut) samples = movie.tracks.length === 1 ? await samplesThere(file, track, cutDataAt) : 0
   const ticks = await ticksOf(file, track, samples)
-  const media = (ticks + fragments.ticks) / timescale
-  // Gaps between fragments: players don't agree on whether they play.
-  const extent = fragments.isTimed ? (fragments.end - (fragments.start ?? 0) + ticks) / timescale : media
-  if (fragments.ticks > 0 && Math.abs(extent - media) > 0.02 * media) return undefined
+  const media = (ticks + ticksOfFragments(fragments)) / timescale
+  if (fragments.hasGap) return undefined // players don't agree on whether a gap plays
   return edited(media, edits, timescale, fragments.ticks > 0 || isCut ? 0 : movie.timescale)
 }
+
+/**
+ * By when they begin, where they tell: Chromium's recorder writes 21 ms for the last sample of each fragment, however long
+ * it is.
+ */
+const ticksOfFragments = ({ ticks, start = 0, end, areTimed }: Fragments): number =>
+  areTimed && ticks > 0 ? end - start : ticks
 
 /** Ticks of the first `samples` samples. */
 async function ticksOf(file: Pages, { times }: Track, samples: number): Promise<number> {

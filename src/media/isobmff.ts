@@ -7,7 +7,8 @@
 import type { Found } from './found.ts'
 import { type Box, boxesOf } from './isobmff-boxes.ts'
 import { readFragment } from './isobmff-fragments.ts'
-import { type Movie, readTrack, secondsOfTrack } from './isobmff-tracks.ts'
+import { type Movie, MPEG_OF_SOME_LAYER, readTrack, secondsOfTrack, type Track } from './isobmff-tracks.ts'
+import { mpegCodec } from './mpeg-audio.ts'
 import { type Pages, textAt } from './pages.ts'
 
 const MAX_TRACKS = 100
@@ -37,10 +38,16 @@ export async function inspectIsobmff(file: Pages, start: number): Promise<Found 
   }
   return {
     contentType: typeOf(brand ?? 'qt  ', movie),
-    // A player finds nothing without the tables that are cut.
-    codec: movie.isCut ? 'other' : sounds[0]?.codec,
+    codec: await codecOf(file, sounds[0]),
     seconds,
   }
+}
+
+async function codecOf(file: Pages, track: Track | undefined): Promise<string | undefined> {
+  // A player finds nothing where the tables are cut.
+  if (track?.isCut) return 'other'
+  if (track?.codec !== MPEG_OF_SOME_LAYER || track.firstAt === undefined) return track?.codec
+  return mpegCodec(await file.at(track.firstAt, 4))
 }
 
 function typeOf(brand: string, movie: Movie | undefined): string {
@@ -50,7 +57,7 @@ function typeOf(brand: string, movie: Movie | undefined): string {
 }
 
 async function readMovie(file: Pages, moov: Box): Promise<Movie> {
-  const movie: Movie = { tracks: [], timescale: 0, defaultTicks: new Map(), isCut: moov.isCut && moov.end >= file.size }
+  const movie: Movie = { tracks: [], timescale: 0, defaultTicks: new Map() }
   for await (const box of boxesOf(file, moov.start, moov.end)) {
     if (box.type === 'mvhd') {
       const head = await file.at(box.start, 24)

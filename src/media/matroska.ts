@@ -6,6 +6,7 @@
  */
 import type { Found } from './found.ts'
 import { type Pages, textAt } from './pages.ts'
+import { pcmCodec, wavCodec } from './wav.ts'
 
 const ID = {
   ebml: 0x1a45dfa3,
@@ -19,13 +20,16 @@ const ID = {
   trackNumber: 0xd7,
   trackType: 0x83,
   codecId: 0x86,
+  codecPrivate: 0x63a2,
+  audio: 0xe1,
+  bitDepth: 0x6264,
   cluster: 0x1f43b675,
   timestamp: 0xe7,
   simpleBlock: 0xa3,
   blockGroup: 0xa0,
   block: 0xa1,
 } as const
-const ENTERED: readonly number[] = [ID.segment, ID.info, ID.tracks, ID.trackEntry, ID.cluster, ID.blockGroup]
+const ENTERED: readonly number[] = [ID.segment, ID.info, ID.tracks, ID.trackEntry, ID.audio, ID.cluster, ID.blockGroup]
 const ELEMENT_HEAD_BYTES = 12
 const MAX_VALUE_BYTES = 64
 const MAX_TRACKS = 1000
@@ -38,7 +42,7 @@ const CODECS: readonly (readonly [prefix: string, codec: string])[] = [
   ['A_AAC', 'aac'],
   ['A_MPEG/L3', 'mp3'],
   ['A_FLAC', 'flac'],
-  ['A_PCM/INT/LIT', 'pcm'],
+  ['A_PCM/INT', 'pcm'],
   ['A_PCM/FLOAT', 'pcm'],
 ]
 
@@ -142,6 +146,8 @@ async function readValue(file: Pages, id: number, start: number, end: number, wa
     ID.trackNumber,
     ID.trackType,
     ID.codecId,
+    ID.codecPrivate,
+    ID.bitDepth,
     ID.timestamp,
   ]
   if (!wanted.includes(id) || end - start > MAX_VALUE_BYTES) return
@@ -156,7 +162,11 @@ async function readValue(file: Pages, id: number, start: number, end: number, wa
   else if (track && id === ID.trackType) track.type = unsigned(bytes)
   else if (track && id === ID.codecId) {
     const name = textOf(bytes)
-    track.codec = CODECS.find(([prefix]) => name.startsWith(prefix))?.[1] ?? 'other'
+    track.codec = CODECS.find(([prefix]) => name.startsWith(prefix))?.[1] ?? name
+  } else if (track?.codec === 'pcm' && id === ID.bitDepth) {
+    track.codec = pcmCodec(unsigned(bytes))
+  } else if (track?.codec === 'A_MS/ACM' && id === ID.codecPrivate && bytes.length >= 2) {
+    track.codec = wavCodec(bytes.readUInt16LE(0)) // the format of a WAVE file
   }
 }
 

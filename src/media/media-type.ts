@@ -12,7 +12,7 @@ import { inspectAmr } from './amr.ts'
 import { ASF_HEADER, inspectAsf } from './asf.ts'
 import { inspectAu } from './au.ts'
 import { inspectCaf } from './caf.ts'
-import { playsInBrowsers, typeMostlyPlays } from './codecs.ts'
+import { playsBehind, playsInBrowsers, typeMostlyPlays } from './codecs.ts'
 import { mediaTypeOfExtension } from './extensions.ts'
 import { inspectFlac } from './flac.ts'
 import type { Found } from './found.ts'
@@ -36,7 +36,7 @@ export interface Inspection {
 /** Enough to tell every kind by; what is no media costs one read of it. */
 export const HEAD_BYTES = 4100
 /** Recorders that died, and tools that cut, leave that much ahead of the sound. */
-const MAX_ZEROS_AHEAD = 1024 * 1024
+const MAX_ZEROS_AHEAD = 1024 * 1024 + 3 // a box's length begins with some
 const MAX_TAGS_AHEAD = 16
 
 interface Kind {
@@ -90,16 +90,25 @@ const streamOf = (head: Buffer) => STREAMS.find(({ frames }) => frames.lengthAt(
 export async function inspectMedia(read: ReadBytes, size: number, filename: string): Promise<Inspection> {
   const head = asBuffer(await read(0, Math.min(HEAD_BYTES, size)))
   const file = new Pages(read, size, head)
-  const byName = mediaTypeOfExtension(filename) ?? 'application/octet-stream'
-  let contentType: string | undefined
   try {
-    const start = await behindTagsAndZeros(file)
-    const sound = await kindAt(file, start)
-    contentType = sound?.kind.contentType
-    return inspectionOf(await sound?.kind.inspect(file, sound.start), byName)
+    return await walkMedia(file, filename)
+  } catch {
+    if (file.readFault) throw file.readFault.cause
+    return inspectHead(head, filename)
+  }
+}
+
+/** @throws WorkExceeded, and what reading throws */
+export async function walkMedia(file: Pages, filename: string): Promise<Inspection> {
+  const start = await behindTagsAndZeros(file)
+  const sound = await kindAt(file, start.at)
+  const byName = mediaTypeOfExtension(filename) ?? 'application/octet-stream'
+  try {
+    const inspection = inspectionOf(await sound?.kind.inspect(file, sound.start), byName)
+    return playsBehind(start, inspection.contentType) ? inspection : { ...inspection, playsInBrowsers: false }
   } catch (error) {
-    if (!(error instanceof WorkExceeded)) throw error
-    return contentType === undefined ? inspectionOf(undefined, byName) : inspectionByType(contentType)
+    if (error instanceof WorkExceeded && sound) return inspectionByType(sound.kind.contentType)
+    throw error
   }
 }
 
@@ -145,26 +154,31 @@ const plausibleSeconds = (seconds: number | undefined): number | null => {
   return Number.isFinite(rounded) && rounded > 0 ? rounded : null
 }
 
-/** Where the file begins in earnest. */
-async function behindTagsAndZeros(file: Pages): Promise<number> {
-  let at = 0
-  let zerosLeft = MAX_ZEROS_AHEAD
-  for (let tags = 0; tags < MAX_TAGS_AHEAD; ) {
-    const bytes = await file.at(at, 16)
+/** Where the file begins in earnest, and what stands ahead of it. */
+interface Start {
+  at: number
+  tags: number
+  zeros: number
+}
+
+async function behindTagsAndZeros(file: Pages): Promise<Start> {
+  const start = { at: 0, tags: 0, zeros: 0 }
+  while (start.tags < MAX_TAGS_AHEAD && start.at < file.size) {
+    const bytes = await file.at(start.at, 16)
+    if (KINDS.some(({ isHead }) => isHead(bytes))) break
     const tag = id3BytesAt(bytes, 0)
-    if (tag > 0 && at + tag < file.size) {
-      at += tag
-      tags++
+    if (tag > 0 && start.at + tag < file.size) {
+      start.at += tag
+      start.tags++
       continue
     }
-    if (bytes[0] !== 0 || KINDS.some(({ isHead }) => isHead(bytes))) break
-    const zeros = bytes.findIndex((byte) => byte !== 0)
-    if (zeros >= 0) return boxLengthBefore(file, at + zeros)
-    zerosLeft -= bytes.length
-    if (zerosLeft < 0 || bytes.length === 0) break
-    at += bytes.length
+    const found = bytes.findIndex((byte) => byte !== 0)
+    const zeros = found < 0 ? bytes.length : found
+    if (zeros === 0 || start.zeros + zeros > MAX_ZEROS_AHEAD) break
+    start.zeros += zeros
+    start.at = found < 0 ? start.at + zeros : await boxLengthBefore(file, start.at + zeros)
   }
-  return at
+  return start
 }
 
 /** Where a box begins whose length has its first byte that is not zero at `at`; else `at` itself. */

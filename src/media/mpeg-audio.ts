@@ -56,12 +56,15 @@ export const MPEG_AUDIO: FrameKind = {
     ((bytes[a + 2] ?? 0) & 0x0c) === ((bytes[b + 2] ?? 0) & 0x0c),
 }
 
+/** By a frame's header. */
+export const mpegCodec = (header: Buffer): string => (layerAt(header, 0) === 3 ? 'mp3' : 'mp2')
+
 /** @param start where the first frame begins */
 export async function inspectMpegAudio(file: Pages, start: number): Promise<Found> {
   const first = await file.at(start, 200)
   return {
     contentType: 'audio/mpeg',
-    codec: layerAt(first, 0) === 3 ? 'mp3' : 'mp2',
+    codec: mpegCodec(first),
     seconds: secondsTold(first, file.size - start) ?? (await secondsOfFrames(file, start, file.size, MPEG_AUDIO)),
   }
 }

@@ -24,6 +24,8 @@ export class Pages {
   #pageAt = 0
   #bytesLeft = MAX_BYTES
   #stepsLeft = MAX_STEPS
+  /** The reader's own failure, which is no property of the file. */
+  readFault: { cause: unknown } | undefined
 
   /** @param head the file's beginning, which needs no reading any more */
   constructor(read: ReadBytes, size: number, head: Uint8Array) {
@@ -53,7 +55,12 @@ export class Pages {
     const wanted = Math.min(Math.max(length, isNext ? NEXT_PAGE_BYTES : PAGE_BYTES), this.size - position)
     this.#bytesLeft -= wanted
     if (this.#bytesLeft < 0) throw new WorkExceeded()
-    this.#page = asBuffer(await this.#read(position, wanted))
+    try {
+      this.#page = asBuffer(await this.#read(position, wanted))
+    } catch (cause) {
+      this.readFault = { cause }
+      throw cause
+    }
     this.#pageAt = position
     if (this.#page.length < wanted) this.#size = position + this.#page.length
     return this.#page

@@ -25,20 +25,22 @@ interface Chunks {
   /** Samples of a channel, by the chunk `fact`. */
   fact: number
   data?: { start: number; end: number }
+  /** Every chunk begins at an even place, as players expect. */
+  isPadded: boolean
 }
 
 export async function inspectWav(file: Pages, start: number): Promise<Found | undefined> {
-  const { format, fact, data } = await readChunks(file, start)
+  const { format, fact, data, isPadded } = await readChunks(file, start)
   if (!format || !data) return undefined
   return {
     contentType: 'audio/wav',
-    codec: CODECS[format.tag] ?? 'other',
+    codec: isPadded ? codecOf(format) : 'other',
     seconds: await secondsOf(file, format, fact, data.start, data.end),
   }
 }
 
 async function readChunks(file: Pages, start: number): Promise<Chunks> {
-  const chunks: Chunks = { fact: 0 }
+  const chunks: Chunks = { fact: 0, isPadded: true }
   let longDataBytes = 0
   let at = start + 12
   for (let count = 0; count < MAX_CHUNKS && !(chunks.format && chunks.data); count++) {
@@ -57,14 +59,15 @@ async function readChunks(file: Pages, start: number): Promise<Chunks> {
     } else if (id === 'ds64' && told >= 16) {
       longDataBytes = Number((await file.exactly(body + 8, 8))?.readBigUInt64LE() ?? 0n)
     }
-    at = await nextChunk(file, body + told)
+    at = await nextChunk(file, start, body + told)
+    chunks.isPadded &&= (at - start) % 2 === 0
   }
   return chunks
 }
 
 /** Chunks begin at even places, but for writers that forget it. */
-async function nextChunk(file: Pages, end: number): Promise<number> {
-  if (end % 2 === 0) return end
+async function nextChunk(file: Pages, start: number, end: number): Promise<number> {
+  if ((end - start) % 2 === 0) return end
   const bytes = await file.at(end, 5)
   return bytes[0] !== 0 && /^[A-Za-z][\w ]{3}/.test(textAt(bytes, 0, 4)) && !isId(textAt(bytes, 1, 4)) ? end : end + 1
 }
@@ -91,7 +94,7 @@ function formatOf(bytes: Buffer, told: number): Format | undefined {
 const CODECS: Readonly<Record<number, string>> = {
   1: 'pcm',
   2: 'adpcm',
-  3: 'pcm',
+  3: 'pcm', // float
   6: 'alaw',
   7: 'mulaw',
   17: 'adpcm',
@@ -99,6 +102,14 @@ const CODECS: Readonly<Record<number, string>> = {
   80: 'mp2',
   85: 'mp3',
 }
+
+const codecOf = ({ tag, bits }: Format): string => (wavCodec(tag) === 'pcm' ? pcmCodec(bits) : wavCodec(tag))
+
+/** No browser plays samples of double precision. */
+export const pcmCodec = (bits: number): string => (bits > 32 ? 'other' : 'pcm')
+
+/** By the format tag (RFC 2361). */
+export const wavCodec = (tag: number): string => CODECS[tag] ?? 'other'
 
 async function secondsOf(
   file: Pages,
@@ -109,7 +120,7 @@ async function secondsOf(
 ): Promise<number | undefined> {
   const { tag, channels, rate, bits, blockBytes, bytesPerSecond, samplesPerBlock } = format
   const bytes = end - start
-  const codec = CODECS[tag]
+  const codec = wavCodec(tag)
   if (codec === 'mp3' || codec === 'mp2') return secondsOfFrames(file, start, end, MPEG_AUDIO)
   if (rate === 0) return undefined
   if (codec === 'pcm' || codec === 'alaw' || codec === 'mulaw') {
