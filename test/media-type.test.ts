@@ -342,6 +342,30 @@ describe('hostile files', () => {
     )
   })
 
+  test('a recording of more blocks than anyone counts is what it is, its duration untold', async () => {
+    const once = liveWebm(60)
+    const cluster = once.subarray(once.indexOf(Buffer.from('1f43b675', 'hex')))
+    const size = 1024 ** 3
+    let bytesRead = 0
+    const read: ReadBytes = async (position, length) => {
+      bytesRead += length
+      const bytes = Buffer.alloc(length)
+      for (let at = 0; at < length; ) {
+        const from = position + at
+        at +=
+          once.subarray(from).copy(bytes, at) || cluster.subarray((from - once.length) % cluster.length).copy(bytes, at)
+      }
+      return bytes
+    }
+    expect(await inspectMedia(read, size, 'call.webm')).toEqual({
+      contentType: 'audio/webm',
+      durationSeconds: null,
+      mediaCheck: 'ok',
+      playsInBrowsers: true,
+    })
+    expect(bytesRead).toBeLessThan(258 * 1024 * 1024)
+  })
+
   test('a read error of ours is not taken for bad media', async () => {
     for (const name of ['tone.3gp', 'tone.aac', 'tone.m4a', 'tone.mp3', 'tone.webm']) {
       const bytes = fixtureBytes(name)

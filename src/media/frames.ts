@@ -3,7 +3,7 @@
  *
  * Counted frame by frame, over junk too; of more than can be read, evenly spread pieces are counted.
  */
-import type { Pages } from './pages.ts'
+import { JunkBounds, type Pages } from './pages.ts'
 
 export interface FrameKind {
   /** Bytes needed to know a frame's length. */
@@ -59,17 +59,24 @@ export async function secondsOfFrames(
   end: number,
   kind: FrameKind,
 ): Promise<number | undefined> {
-  if (end - start <= MAX_COUNTED_BYTES) return (await countFrames(file, start, end, kind)) || undefined
+  const junk = new JunkBounds()
+  if (end - start <= MAX_COUNTED_BYTES) return (await countFrames(file, start, end, kind, junk)) || undefined
   const pieceBytes = MAX_COUNTED_BYTES / SAMPLES
   let seconds = 0
   for (let sample = 0; sample < SAMPLES; sample++) {
     const from = start + Math.floor(((end - start - pieceBytes) * sample) / (SAMPLES - 1))
-    seconds += await countFrames(file, from, from + pieceBytes, kind)
+    seconds += await countFrames(file, from, from + pieceBytes, kind, junk)
   }
   return (seconds * (end - start)) / MAX_COUNTED_BYTES || undefined
 }
 
-async function countFrames(file: Pages, start: number, end: number, kind: FrameKind): Promise<number> {
+async function countFrames(
+  file: Pages,
+  start: number,
+  end: number,
+  kind: FrameKind,
+  junk: JunkBounds,
+): Promise<number> {
   const lookahead = kind.proof * kind.maxFrameBytes + kind.headerBytes
   let seconds = 0
   let at = start
@@ -86,6 +93,7 @@ async function countFrames(file: Pages, start: number, end: number, kind: FrameK
       if (length > 0 && inPage + length <= bytes.length) {
         seconds += kind.secondsAt(bytes, inPage)
         inPage += length
+        junk.end()
         continue
       }
       const tag = id3BytesAt(bytes, inPage)
@@ -95,9 +103,10 @@ async function countFrames(file: Pages, start: number, end: number, kind: FrameK
       }
       // A frame that was cut, a tag, a hole: the next frames that prove themselves go on.
       const found = findFrames(bytes, inPage + 1, kind, isLast)
-      if (found >= 0) inPage = found
-      else if (isLast) return seconds
-      else inPage = Math.max(inPage + 1, bytes.length - lookahead)
+      if (found < 0 && isLast) return seconds
+      const behind = found >= 0 ? found : Math.max(inPage + 1, bytes.length - lookahead)
+      if (junk.add(behind - inPage)) return seconds
+      inPage = behind
     }
     if (inPage === 0) break
     at += inPage

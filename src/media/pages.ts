@@ -17,6 +17,32 @@ export class WorkExceeded extends Error {
   override name = 'WorkExceeded'
 }
 
+const MAX_JUNK_IN_A_ROW = 4 * 1024 * 1024
+const MAX_JUNK_BYTES = 16 * 1024 * 1024
+
+/** How much between what is sought is looked through, which costs more than what is found. */
+export class JunkBounds {
+  #inARow = 0
+  #bytes = 0
+
+  /**
+   * Says whether enough junk stands here that nothing comes any more.
+   *
+   * @throws WorkExceeded where too much of it lies between what comes
+   */
+  add(bytes: number): boolean {
+    this.#inARow += bytes
+    this.#bytes += bytes
+    if (this.#bytes > MAX_JUNK_BYTES) throw new WorkExceeded()
+    return this.#inARow > MAX_JUNK_IN_A_ROW
+  }
+
+  /** Something was found. */
+  end(): void {
+    this.#inARow = 0
+  }
+}
+
 export class Pages {
   #size: number
   readonly #read: ReadBytes
