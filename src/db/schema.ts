@@ -130,6 +130,8 @@ export const recordings = sqliteTable(
     sha256: text().notNull(),
     durationSeconds: real('duration_seconds'),
     mediaCheck: text('media_check', { enum: ['ok', 'unrecognised'] }).notNull(),
+    /** Null for recordings of before it was asked: their type must do. */
+    playsInBrowsers: integer('plays_in_browsers', { mode: 'boolean' }),
     createdAtMs: integer('created_at_ms').notNull(),
   },
   (t) => [

@@ -2,7 +2,7 @@
  * File names as clients give them: kept for people, never used as a path.
  */
 import { ServiceError } from '../errors.ts'
-import { isServedExtension, servedExtensions } from '../media/media-type.ts'
+import { isServedExtension, servedExtensions } from '../media/extensions.ts'
 
 const MAX_CHARACTERS = 1_000
 

@@ -68,7 +68,7 @@ interface Parts {
   clock: Clock
 }
 
-type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck'>
+type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck' | 'playsInBrowsers'>
 
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }

@@ -12,6 +12,7 @@ import type { Events } from '../events.ts'
 import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
+import { typeMostlyPlays } from '../media/codecs.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { deleteRecording, recordingNotFound } from './deletion.ts'
 
@@ -32,6 +33,8 @@ export const recordingJson = (recording: Recording, req: Request, publicUrl: URL
   sha256: recording.sha256,
   duration_seconds: recording.durationSeconds,
   media_check: recording.mediaCheck,
+  plays_in_browsers:
+    recording.playsInBrowsers ?? (recording.mediaCheck === 'ok' && typeMostlyPlays(recording.contentType)),
   created_at: new Date(recording.createdAtMs).toISOString(),
   url: addressOf(req, publicUrl, recordingPath(recording.leadId, recording.id)),
 })

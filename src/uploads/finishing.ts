@@ -71,6 +71,7 @@ export function createFinishing(parts: Parts) {
       sha256: sql.placeholder('sha256'),
       durationSeconds: sql.placeholder('durationSeconds'),
       mediaCheck: sql.placeholder('mediaCheck'),
+      playsInBrowsers: sql.placeholder('playsInBrowsers'),
       createdAtMs: sql.placeholder('createdAtMs'),
     })
     .returning({ telecallerId: recordings.telecallerId })
@@ -158,6 +159,7 @@ export function createFinishing(parts: Parts) {
       sha256,
       durationSeconds: media.durationSeconds,
       mediaCheck: media.mediaCheck,
+      playsInBrowsers: media.playsInBrowsers,
       createdAtMs: clock.now(),
     }
     const finished = await record(open, recording)
