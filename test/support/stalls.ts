@@ -184,12 +184,8 @@ export const STALLS: readonly Stall[] = [
     return whole
   }),
   stall('50,000 comments in FLAC', 'call.flac', 'audio/flac', () => flac(vorbisComments(words('GENRE=')))),
-  stall(
-    '30 million comments told of and none there in FLAC',
-    'call.flac',
-    'audio/flac',
-    () => flac(vorbisComments([], 30_000_000)),
-    10,
+  stall('30 million comments told of and none there in FLAC', 'call.flac', 'audio/flac', () =>
+    flac(vorbisComments([], 30_000_000)),
   ),
   stall(
     '50,000 comments in Opus',
