@@ -11,7 +11,7 @@ import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { chunks, type UploadRow, uploads } from '../db/schema.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Inspector } from '../media/inspect.ts'
@@ -20,6 +20,7 @@ import type { Staging } from '../storage/disk/staging.ts'
 import type { BodyCheck, Written } from '../storage/disk/writer.ts'
 import type { Space } from '../storage/space.ts'
 import { createCallersLimit } from './callers-limit.ts'
+import { dropChunks, dropStep } from './chunk-rows.ts'
 import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
 import { createFinishing, discardBytes, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
@@ -491,8 +492,8 @@ export function createIngest(parts: Parts) {
   }
 
   /** What goes with an upload that ends without a recording. */
-  const chunksGo = (row: UploadRow): Statement[] =>
-    row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
+  const chunksGo = (row: UploadRow): Statement[] => (row.door === 'legacy' ? [dropStep(db, row.id)] : [])
+  const restOfChunksGoes = (row: UploadRow) => (row.door === 'legacy' ? dropChunks(db, row.id) : undefined)
 
   /**
    * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
@@ -514,6 +515,7 @@ export function createIngest(parts: Parts) {
     if (!wasOpen) return
     space.release(id)
     await discardBytes(staging, row)
+    await restOfChunksGoes(row)
     events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
   }
 
@@ -546,6 +548,7 @@ export function createIngest(parts: Parts) {
     row.state = 'expired'
     space.release(row.id)
     await discardBytes(staging, row)
+    await restOfChunksGoes(row)
     events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
   }
 
