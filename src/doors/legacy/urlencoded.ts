@@ -7,6 +7,9 @@ import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
 /** What a form may have beside its chunk, in bytes. */
 const MAX_REST_BYTES = 64 * 1024
 
+/** Of all names together; a chunk needs four. */
+const MAX_FIELDS = 1_000
+
 const AMPERSAND = 0x26
 const PERCENT = 0x25
 const PLUS = 0x2b
@@ -55,12 +58,16 @@ const tooMuch = () => new ServiceError('too_large', `A form may have ${MAX_REST_
  * The last `chunk` among the fields, still encoded. What is beside it is counted as it is read, so that no more than may
  * be there is ever looked at.
  *
- * @throws ServiceError `too_large`
+ * @throws ServiceError `too_large`, `invalid_request` when there are too many fields
  */
 function findChunk(body: Buffer): { start: number; end: number } | undefined {
   let found: { start: number; end: number } | undefined
   let longest = 0
+  let fields = 0
   for (let start = 0; start < body.length; ) {
+    if (++fields > MAX_FIELDS) {
+      throw new ServiceError('invalid_request', `A form may have ${MAX_FIELDS} fields at most.`)
+    }
     if (start - longest > MAX_REST_BYTES) throw tooMuch()
     const next = nextOf(body, AMPERSAND, start)
     const end = next < 0 ? body.length : next
@@ -76,7 +83,7 @@ function findChunk(body: Buffer): { start: number; end: number } | undefined {
 /**
  * The fields, of those with one name the last, and the bytes of `chunk`, a view of `body`, which is written over.
  *
- * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk
+ * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk, `invalid_request` for too many fields
  */
 export function* readUrlencoded(body: Buffer): Pass<{ params: Record<string, string>; chunk: Buffer | undefined }> {
   const chunk = findChunk(body)
