@@ -37,7 +37,11 @@ export async function startMeasured(options: ProcessOptions = {}): Promise<Measu
       await work()
       const endedAtMs = Date.now()
       await expect.poll(() => turns().at(-1)?.atMs, { timeout: 10_000 }).toBeGreaterThan(endedAtMs)
-      return Math.max(...turns().filter(({ atMs }) => atMs >= startedAtMs).map(({ ms }) => ms))
+      return Math.max(
+        ...turns()
+          .filter(({ atMs }) => atMs >= startedAtMs)
+          .map(({ ms }) => ms),
+      )
     },
   })
 }
