@@ -44,8 +44,11 @@ export function joinTinyPieces(req: IncomingMessage): void {
       setImmediate(() => {
         scheduled = false
         handOn()
+        const wantsMore = req.readableLength < req.readableHighWaterMark
+        if (wantsMore && !req.destroyed) req._read(0)
       })
     }
-    return req.readableLength < req.readableHighWaterMark
+    // Stops the socket, which would be read over and over in one turn as long as it brings as much as a read takes.
+    return false
   }
 }
