@@ -121,6 +121,13 @@ describe('the JSON of a request', () => {
     expect(read(text)).toEqual(expected)
   })
 
+  test('is unescaped whole where an escape stands across two slices', () => {
+    for (const shift of [0, 1, 2, 3, 4, 5]) {
+      const text = `${'A'.repeat(shift)}${'\\u0041'.repeat(500_000)}`
+      expect(read(`{"chunk":"${text}"}`)).toEqual({ chunk: 'A'.repeat(shift + 500_000) })
+    }
+  })
+
   test('may have 64 KiB beside its chunk, and any chunk', () => {
     const chunk = 'A'.repeat(1_000_000)
     expect(read(`{"note":"${'x'.repeat(60_000)}","chunk":"${chunk}"}`)).toMatchObject({ chunk })

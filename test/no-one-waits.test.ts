@@ -295,6 +295,30 @@ describe('heads of 15 KB, sent ahead on one connection', { retry: 2, timeout: 20
     expect(longestMs).toBeLessThan(LIMIT_MS)
   })
 
+  test('in the parts of a form', async () => {
+    const headers = { 'Content-Type': 'multipart/form-data; boundary=b' }
+    const longestMs = await server.longestTurn(async () => {
+      for (const start of [
+        '',
+        'name="',
+        'name=a; filename="',
+        "name=a; filename*=utf-8''",
+        'name=a; filename="=?utf-8?Q?',
+      ]) {
+        for (const piece of PIECES) {
+          const disposition = `${start}${pumped(piece, HEADER_CHARACTERS)}x`
+          const body = Buffer.from(
+            `--b\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n\r\n--b--\r\n`,
+            'latin1',
+          )
+          const request = head('POST', doors.legacy, { ...headers, 'Content-Length': String(body.length) })
+          await answersTo(Buffer.concat(Array.from({ length: 5 }, () => [request, body]).flat()), 5)
+        }
+      }
+    })
+    expect(longestMs).toBeLessThan(LIMIT_MS)
+  })
+
   test('with Range: bytes=0, blanks and an x, twenty times', async () => {
     const one = head('GET', playback, { Range: `bytes=0${pumped('\t', HEADER_CHARACTERS)}x` })
     const longestMs = await server.longestTurn(async () => {

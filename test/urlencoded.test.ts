@@ -43,6 +43,17 @@ describe('a form in one line', () => {
     expect(read(text)).toEqual(reference(text))
   })
 
+  test('is decoded whole where an escape stands across two slices', () => {
+    for (const shift of [0, 1, 2]) {
+      expect(read(`chunk=${'A'.repeat(shift)}${'%41'.repeat(800_000)}`).chunk).toBe('A'.repeat(shift + 800_000))
+    }
+  })
+
+  test('may have a thousand fields', () => {
+    expect(Object.keys(read(Array.from({ length: 1_000 }, (_, i) => `f${i}=1`).join('&')))).toHaveLength(1_000)
+    expect(() => read('a&'.repeat(1_001))).toThrow(/1000/)
+  })
+
   test('may have 64 KiB beside its chunk', () => {
     const chunk = 'A'.repeat(300_000)
     expect(read(`note=${'x'.repeat(60_000)}&chunk=${chunk}`).chunk).toBe(chunk)
