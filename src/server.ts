@@ -11,6 +11,7 @@ import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
 import { problemOf } from './http/problem.ts'
+import { joinTinyPieces } from './http/tiny-pieces.ts'
 import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
@@ -95,6 +96,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
     })
     if (closing) res.setHeader('Connection', 'close')
     takeTarget(req)
+    joinTinyPieces(req)
     app(req, res)
   })
   server.on('request', onRequest)

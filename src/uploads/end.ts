@@ -7,12 +7,13 @@
 import { and, eq } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
 import { type Database, must, type Statement } from '../db/database.ts'
-import { chunks, type UploadRow, uploads } from '../db/schema.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
+import { dropChunks, dropStep } from './chunk-rows.ts'
 import { partIdsOf } from './concatenation.ts'
 import type { Open, Register } from './register.ts'
 import type { Seals } from './seal.ts'
@@ -39,8 +40,7 @@ export function createEnds({ db, staging, library, space, register, seals, event
 
   /** The end as one transaction. @param still what more must hold. @throws ServiceError `upload_closed` for the loser */
   async function endAs(row: UploadRow, state: 'terminated' | 'expired' | 'rejected', still = whileOpen(row.id)) {
-    const chunksGo: Statement[] =
-      row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
+    const chunksGo: Statement[] = row.door === 'legacy' ? [dropStep(db, row.id)] : []
     await db.write(must(db.orm.update(uploads).set({ state }).where(still), closed), ...chunksGo)
     await ended(row, state)
   }
@@ -51,6 +51,7 @@ export function createEnds({ db, staging, library, space, register, seals, event
     abandoned.delete(row.id)
     space.release(row.id)
     for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
+    if (row.door === 'legacy') await dropChunks(db, row.id)
     // A finish that failed may have moved them.
     if (row.key !== null && (await library.sizeOf(row.key)) !== undefined) await library.remove(row.key)
   }

@@ -21,6 +21,7 @@ import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { namesIn, seen } from '../storage/disk/look.ts'
 import { empty, overdue, QUARANTINE } from '../storage/disk/quarantine.ts'
+import { dropChunks } from './chunk-rows.ts'
 import { isFinal, isPartial } from './concatenation.ts'
 import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
@@ -321,6 +322,8 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function forget(id: string): Promise<boolean> {
+    // With the row would go what a crash has left of its chunks, all at once.
+    await dropChunks(db, id)
     const [changes] = await db.write(db.orm.delete(uploads).where(and(eq(uploads.id, id), isForgettable(parts))))
     return (changes ?? 0) > 0
   }

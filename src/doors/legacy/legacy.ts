@@ -31,6 +31,7 @@ import { createSimple, type Receiving } from '../form/form.ts'
 import { boundaryOf, MultipartReader, type Part, parseContentType, type Sink } from '../form/multipart.ts'
 import { decodeBase64InPlace } from './base64.ts'
 import { readChunkJson, unescapeInPlace } from './chunk-json.ts'
+import { inSlices } from './passes.ts'
 import { readUrlencoded } from './urlencoded.ts'
 
 const TAKEN = ['application/json', 'multipart/form-data', 'application/x-www-form-urlencoded']
@@ -72,7 +73,7 @@ interface Context {
 }
 
 /** The bytes of a request's chunk, decoded when they are asked for. */
-type ChunkOf = () => Buffer | undefined
+type ChunkOf = () => Promise<Buffer | undefined>
 
 interface Parts {
   config: Config
@@ -123,7 +124,7 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
   async function append(context: Context, params: unknown, chunkOf: ChunkOf): Promise<void> {
     const { upload_id, chunk_index } = checked(appendBody, params)
     await myUpload(context, upload_id)
-    const bytes = chunkOf()
+    const bytes = await chunkOf()
     if (!bytes) throw new ServiceError('missing_parameter', 'The parameter chunk is missing.')
     if (bytes.length === 0) throw new ServiceError('empty_upload', 'A chunk has at least one byte.')
     if (bytes.length > maxChunkSize) {
@@ -172,16 +173,17 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
 
   async function fromJson(context: Context, body: Body): Promise<void> {
     const bytes = withoutMark(body.bytes)
-    const { params, chunk } = readChunkJson(bytes)
-    await perform(context, params, () => {
+    const { params, chunk } = await inSlices(readChunkJson(bytes))
+    await perform(context, params, async () => {
       if (!chunk) return undefined
-      return decodeBase64InPlace(bytes, chunk.start, unescapeInPlace(bytes, chunk))
+      const end = await inSlices(unescapeInPlace(bytes, chunk))
+      return inSlices(decodeBase64InPlace(bytes, chunk.start, end))
     })
   }
 
   async function fromUrlencoded(context: Context, body: Body): Promise<void> {
-    const { params, chunk } = readUrlencoded(body.bytes)
-    await perform(context, params, () => chunk && decodeBase64InPlace(chunk))
+    const { params, chunk } = await inSlices(readUrlencoded(body.bytes))
+    await perform(context, params, async () => chunk && inSlices(decodeBase64InPlace(chunk)))
   }
 
   async function withBody(context: Context, work: (context: Context, body: Body) => Promise<void>): Promise<void> {
@@ -271,7 +273,11 @@ export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Part
       if (params.action === undefined) throw new ServiceError('missing_parameter', 'The form has no file.')
       body = await chunk?.gathering.end()
       const isText = chunk?.isText
-      await perform(context, params, () => body && (isText ? decodeBase64InPlace(body.bytes) : body.bytes))
+      await perform(
+        context,
+        params,
+        async () => body && (isText ? inSlices(decodeBase64InPlace(body.bytes)) : body.bytes),
+      )
     } catch (error) {
       await file?.abort()
       throw error

@@ -66,8 +66,8 @@ export function createBeside(staging: Staging) {
   }
 
   /** The bytes of the stretches, one after the other. */
-  async function* read(stretches: Iterable<Stretch>): AsyncGenerator<Buffer> {
-    for (const { file, position, bytes } of stretches) {
+  async function* read(stretches: Iterable<Stretch> | AsyncIterable<Stretch>): AsyncGenerator<Buffer> {
+    for await (const { file, position, bytes } of stretches) {
       if (bytes === 0) continue
       yield* createReadStream(pathOf(file), {
         start: position,
@@ -82,7 +82,7 @@ export function createBeside(staging: Staging) {
     /** Stores a chunk; gives the name of its file. */
     keep: (id: string, index: number, bytes: Buffer) => write(id, String(index), [bytes]),
     /** Puts the stretches together in a new file; gives its name, which `isWhole`. */
-    compose: (id: string, stretches: Iterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
+    compose: (id: string, stretches: AsyncIterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
     isWhole: (name: string | null) => name !== null && path.basename(name).startsWith(WHOLE),
 
     /** Makes a file that was put together the upload's own; false when it is so already. */
