@@ -3,7 +3,7 @@
  * settings.
  */
 import type { Places } from './config/config.ts'
-import { lookAtDirectory, makeDirectory } from './storage/disk/directories.ts'
+import { assertWritable, isDirectory, lookAtDirectory, makeDirectory } from './storage/disk/directories.ts'
 
 /** In the order in which they are made: what lies in a directory with a fault is not told of again. */
 const SETTINGS = [
@@ -30,6 +30,8 @@ async function faultsOf(places: Places, look: (directory: string) => Promise<voi
       await look(directory)
     } catch (error) {
       const { code = (error as Error).message } = error as NodeJS.ErrnoException
+      // It may be so for a while only, and what lies there plays meanwhile; `/readyz` tells.
+      if (code === 'EROFS' && place !== 'dataDir' && (await isDirectory(directory))) continue
       const reason = REASONS[code] ?? 'it cannot be made'
       const who = process.getuid === undefined ? '' : ` (uid ${process.getuid()})`
       bad.push(directory)
@@ -43,7 +45,11 @@ async function faultsOf(places: Places, look: (directory: string) => Promise<voi
 }
 
 /** Makes what is missing, durably. @returns the faults, one sentence each */
-export const makePlaces = (places: Places): Promise<string[]> => faultsOf(places, makeDirectory)
+export const makePlaces = (places: Places): Promise<string[]> =>
+  faultsOf(places, async (directory) => {
+    await makeDirectory(directory)
+    await assertWritable(directory)
+  })
 
 /** The same faults as far as they can be seen without making anything. */
 export const faultsOfPlaces = (places: Places): Promise<string[]> => faultsOf(places, lookAtDirectory)

@@ -1,5 +1,5 @@
 /**
- * Directories that have to be there: made durably, and able to take a write.
+ * Directories that have to be there, made durably.
  *
  * Not by `mkdir` with `recursive`: where the kernel says ENOENT of a name that may not be made, as in `/proc`, Node 24
  * tries for ever.
@@ -36,10 +36,13 @@ async function missingOf(directory: string): Promise<{ there: string; missing: s
 /** @throws what keeps it from being made, as far as that can be seen without making it */
 export async function lookAtDirectory(directory: string): Promise<void> {
   const { there } = await missingOf(directory)
-  await access(there, constants.W_OK | constants.X_OK)
+  await assertWritable(there)
 }
 
-/** @throws what keeps it from being made or written to */
+/** @throws what keeps names from being made in it */
+export const assertWritable = (directory: string): Promise<void> => access(directory, constants.W_OK | constants.X_OK)
+
+/** @throws what keeps it from being made */
 export async function makeDirectory(directory: string): Promise<void> {
   const { missing } = await missingOf(directory)
   for (const each of missing) {
@@ -51,5 +54,4 @@ export async function makeDirectory(directory: string): Promise<void> {
     }
     await syncDirectory(path.dirname(each))
   }
-  await access(directory, constants.W_OK | constants.X_OK)
 }
