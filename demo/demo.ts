@@ -5,7 +5,7 @@
  * `--once` ends it when all has been shown; anything that goes wrong makes it fail.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -24,6 +24,8 @@ const LEAD = 'lead-asha'
 const CALLS = ['call-monday', 'call-tuesday', 'call-friday'] as const
 
 const say = (line = '') => process.stdout.write(`${line}\n`)
+/** Made for each recording, so that no answer that is lost makes two of it. */
+const keyed = () => ({ 'idempotency-key': `"${randomUUID()}"` })
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const mib = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`
 
@@ -53,7 +55,7 @@ const token = (claims: Record<string, unknown>) =>
 
 /** Starts the server as an operator would; resolves with its address. */
 async function startServer(dataDir: string): Promise<{ url: string; child: ChildProcess }> {
-  const child = spawn(process.execPath, [path.join(root, 'bin/call-recordings.js'), 'start'], {
+  const child = spawn(process.execPath, [path.join(root, 'bin/call-recordings.js'), 'start', '--with-parent'], {
     env: {
       PATH: process.env.PATH,
       PORT: process.env.PORT,
@@ -64,12 +66,12 @@ async function startServer(dataDir: string): Promise<{ url: string; child: Child
     detached: true, // Ctrl-C is ours to pass on
   })
   for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
-    const entry = JSON.parse(line) as { msg: string; url?: string; err?: { message: string } }
+    const entry = JSON.parse(line) as { level: string; msg: string; url?: string; err?: { message: string } }
     if (entry.msg === 'listening' && entry.url) {
       child.stdout?.resume()
       return { url: entry.url, child }
     }
-    if (entry.err) throw new Error(`${entry.msg}: ${entry.err.message}`)
+    if (entry.level === 'fatal') throw new Error(entry.err ? `${entry.msg}: ${entry.err.message}` : entry.msg)
   }
   throw new Error('the server ended before it listened')
 }
@@ -136,7 +138,7 @@ async function show(url: string, dataDir: string): Promise<void> {
   const progress = bar('sending')
   const options = {
     chunkSize: MIB,
-    headers: asTelecaller,
+    headers: { ...asTelecaller, ...keyed() },
     metadata: { filename: 'Asha, Monday.wav', call_log_id: CALLS[0], filetype: 'audio/wav' },
     uploadSize: call.length,
     retryDelays: null,
@@ -174,8 +176,12 @@ async function show(url: string, dataDir: string): Promise<void> {
   say()
   say('2. the JSON chunk actions of older clients')
   const chunks = `${lead}/recordings`
-  const act = (body: unknown) => fetch(chunks, { method: 'POST', headers: asJson, body: JSON.stringify(body) })
-  const begun = await answer(await act({ action: 'init', filename: 'tuesday.wav', call_log_id: CALLS[1] }), 201)
+  const act = (body: unknown, headers = {}) =>
+    fetch(chunks, { method: 'POST', headers: { ...asJson, ...headers }, body: JSON.stringify(body) })
+  const begun = await answer(
+    await act({ action: 'init', filename: 'tuesday.wav', call_log_id: CALLS[1] }, keyed()),
+    201,
+  )
   const total = Math.ceil(call.length / MIB)
   const chunked = bar('sending')
   for (let i = 0; i < total; i++) {
@@ -192,7 +198,8 @@ async function show(url: string, dataDir: string): Promise<void> {
   const form = new FormData()
   form.append('file', new Blob([new Uint8Array(call)], { type: 'audio/wav' }), 'friday.wav')
   form.append('call_log_id', CALLS[2])
-  const third = await answer(await fetch(chunks, { method: 'POST', headers: asTelecaller, body: form }), 200)
+  const asNew = { ...asTelecaller, ...keyed() }
+  const third = await answer(await fetch(chunks, { method: 'POST', headers: asNew, body: form }), 200)
   say(`   stored as ${third.path}`)
 
   say()
@@ -226,7 +233,9 @@ async function show(url: string, dataDir: string): Promise<void> {
   say('Try it with curl, as the telecaller:')
   say(`   TOKEN=${telecaller}`)
   say(`   curl -H "Authorization: Bearer $TOKEN" ${chunks}`)
-  say(`   curl -H "Authorization: Bearer $TOKEN" -F file=@YOUR.mp3 -F call_log_id=${CALLS[2]} ${chunks}`)
+  say(`   KEY='"${randomUUID()}"'`)
+  const twoHeaders = '-H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $KEY"'
+  say(`   curl ${twoHeaders} -F file=@YOUR.mp3 -F call_log_id=${CALLS[2]} ${chunks}`)
 }
 
 const dataDir = await mkdtemp(path.join(tmpdir(), 'call-recordings-demo-'))

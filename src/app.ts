@@ -3,11 +3,15 @@
  */
 import cors from 'cors'
 import express, { type Express, type RequestHandler } from 'express'
+import { required } from './auth/required.ts'
 import { legacyRoutes } from './doors/legacy/legacy.ts'
+import { openUploads } from './doors/open-uploads.ts'
 import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
 import { letBodyCome } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
+import { checkHost } from './http/host.ts'
 import { notFound, problems } from './http/problem.ts'
+import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
 import { playbackRoutes } from './playback/playback.ts'
@@ -31,6 +35,10 @@ const EXPOSED_HEADERS = [
   'Recording-Id',
   'Content-Location',
   'Retry-After',
+  'Error-Code',
+  'Accept-Post',
+  'Accept-Patch',
+  'Accept-Encoding',
   'ETag',
   'Accept-Ranges',
   'Content-Range',
@@ -48,7 +56,7 @@ const letBody: RequestHandler = (req, res, next) => {
 }
 
 export function createApp(service: Service): Express {
-  const { config, log, db, auth, library, links, clock, events, ingest } = service
+  const { config, log, db, tokens, library, links, clock, events, ingest } = service
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -70,6 +78,8 @@ export function createApp(service: Service): Express {
       preflightContinue: true,
     }),
   )
+  app.use(checkHost)
+  app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
@@ -77,12 +87,12 @@ export function createApp(service: Service): Express {
     res.status(204).end()
   })
   app.use('/api/leads/:leadId/recordings/:recordingId', letBody)
-  app.use(playbackRoutes({ config, db, auth, library, links, events, clock }))
+  app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
   app.use('/api/leads/:leadId/recordings', legacyRoutes(service))
-  app.use('/api', auth.required)
+  app.use('/api', required(tokens))
   app.use('/api', letBody)
-  app.use('/api', leadRoutes({ db, auth, clock }))
-  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, auth, library, events }))
+  app.use('/api', leadRoutes({ db, clock }))
+  app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events, step: ingest.step }))
   app.use(notFound)
   app.use(problems)
   return app

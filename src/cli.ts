@@ -6,11 +6,12 @@ import { parseArgs } from 'node:util'
 const USAGE = `call-recordings COMMAND
 
   start             runs the server (settings come from the environment: docs/operating.md)
+    --with-parent   ends it also when the process that started it has ended
   verify            compares every recording with its size and SHA-256; exit code 1 on damage
   backup DIR        copies the database and all recordings into a new directory, while the server runs
   sweep --dry-run   shows what the sweep would do, also while the server runs
   sweep             does it; the server must be down, since it sweeps by itself
-    --unknown       also removes recordings that the database has never heard of
+    --unknown       also sets recordings aside that the database has never heard of; the sweep removes them after a week
 `
 
 /** A command that could not be understood. */
@@ -57,7 +58,12 @@ export async function main(argv: readonly string[]): Promise<void> {
   const [command, ...rest] = argv
   switch (command) {
     case 'start':
-      await import('./main.ts')
+      if (rest.length === 0 || (rest.length === 1 && rest[0] === '--with-parent')) {
+        await import('./main.ts')
+        return
+      }
+      process.stderr.write(`start takes no ${rest.join(' ')}\n\n${USAGE}`)
+      process.exitCode = 2
       return
     case 'verify':
     case 'backup':

@@ -10,6 +10,7 @@ export const STATUS = {
   invalid_request: 400,
   invalid_parameter: 400,
   missing_parameter: 400,
+  unknown_parameter: 400,
   invalid_metadata: 400,
   invalid_length: 400,
   invalid_checksum_algorithm: 400,
@@ -89,6 +90,16 @@ const RETRY_AFTER_SECONDS = '2'
 /** A fault that passes: the client is told when to come back, the cause goes to the log. */
 export const passing = (code: ErrorCode, message: string, cause?: unknown) =>
   new ServiceError(code, message, { headers: { 'Retry-After': RETRY_AFTER_SECONDS }, cause })
+
+/** The body is of a type that is not taken; the answer lists those that are (RFC 9110 §15.5.16). */
+export const typeNotTaken = (sentence: string, taken: readonly string[]) =>
+  new ServiceError('unsupported_media_type', sentence, { headers: { Accept: taken.join(', ') } })
+
+/** What of a tus body came and is kept is told by its offset; of a form nothing is. */
+export const shuttingDown = () =>
+  new ServiceError('shutting_down', 'The service is restarting; try again shortly.', {
+    headers: { 'Retry-After': RETRY_AFTER_SECONDS, Connection: 'close' },
+  })
 
 export const rangeNotSatisfiable = (size: number) =>
   new ServiceError('range_not_satisfiable', `The recording has ${size} bytes; no byte asked for exists.`, {

@@ -12,12 +12,15 @@ const ZERO = {
   uploadRejected: 0,
   uploadBytesMissing: 0,
   finishFailed: 0,
+  mediaGivenUp: 0,
   lockTakenOver: 0,
   connectionSilent: 0,
+  answerNotTaken: 0,
   strayRemoved: 0,
   sweepFailed: 0,
   recordingDeleted: 0,
   recordingFileMissing: 0,
+  nginxCouldNotSend: 0,
 }
 
 /** How often each event happened since the start. */
@@ -79,6 +82,12 @@ export function createEvents(log: Log) {
       'error',
       'an upload could not be finished yet',
     ),
+    /** The recording is stored all the same: its type goes by its first bytes, its duration is null. */
+    mediaGivenUp: event<UploadFields & { size: number; reason: string; err?: unknown }>(
+      'mediaGivenUp',
+      'warn',
+      'the type and duration of an upload could not be found out in time',
+    ),
     lockTakenOver: event<{ uploadId: string }>(
       'lockTakenOver',
       'info',
@@ -96,6 +105,11 @@ export function createEvents(log: Log) {
       'info',
       'a request was ended: its body was silent for too long',
     ),
+    answerNotTaken: event<{ method: string | undefined; url: string }>(
+      'answerNotTaken',
+      'info',
+      'an answer was ended: nobody took it for too long',
+    ),
     recordingDeleted: event<{ recordingId: string; leadId: string; callerId: string }>(
       'recordingDeleted',
       'info',
@@ -106,6 +120,12 @@ export function createEvents(log: Log) {
       'recordingFileMissing',
       'error',
       'ALARM: the file of a recording is missing',
+    ),
+    /** The listener has it from the service. Its user may not read the file, or its `alias` names another directory. */
+    nginxCouldNotSend: event<{ recordingId: string; leadId: string; path: string }>(
+      'nginxCouldNotSend',
+      'error',
+      'ALARM: nginx could not read a recording, and the service sent it: look at the user of nginx and its alias',
     ),
   }
 }

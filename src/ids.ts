@@ -1,9 +1,21 @@
-/** Ids: 1–64 characters of a set that is safe in a URL and in a file name. Ours are UUIDs that rise with time. */
+/**
+ * Ids: 1–64 characters of a set that is safe in a URL and in a file name. Ours are UUIDs that rise with time. Callers come
+ * from elsewhere, and are named as they are there.
+ */
 import { randomUUID } from 'node:crypto'
 
 export const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/
 
 export const isId = (value: unknown): value is string => typeof value === 'string' && ID_PATTERN.test(value)
+
+/**
+ * A caller's id is any text of 1–255 characters (`auth0|5f7c`, an e-mail address), so it goes into no path and no file name.
+ * Control characters are left out, and halves of surrogate pairs, which the database would take for one another.
+ */
+export const CALLER_ID_PATTERN = /^[^\p{Cc}\p{Cs}]{1,255}$/u
+
+export const isCallerId = (value: unknown): value is string =>
+  typeof value === 'string' && CALLER_ID_PATTERN.test(value)
 
 /**
  * A UUID of version 7 (RFC 9562 §5.7), the time in milliseconds and 74 random bits: new rows come to lie beside each other

@@ -6,6 +6,7 @@
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from './config/config.ts'
+import { createLogOutput, type LogOutput } from './log-output.ts'
 
 export type Log = Logger
 
@@ -20,8 +21,14 @@ export function createLog(config: Pick<Config, 'logLevel' | 'production'>, desti
   }
   if (destination) return pino(options, destination)
   if (process.stdout.isTTY && !config.production) return pino(options, pretty({ sync: true, ignore: 'event' }))
-  return pino(options)
+  // That it was touched makes a pipe or a socket one that does not block.
+  const output = createLogOutput(process.stdout.fd)
+  const log = pino(options, output)
+  outputs.set(log, output)
+  return log
 }
+
+const outputs = new WeakMap<Log, LogOutput>()
 
 const MASK = '***'
 /** RFC 7519: `{"` in Base64url, and two dots. */
@@ -71,23 +78,11 @@ export function errorFields(error: unknown, depth: number = 0): ErrorFields {
   }
 }
 
-const FLUSH_WITHIN_MS = 300
+const WRITTEN_WITHIN_MS = 500
 
-/**
- * Resolves when what was logged is written, or nobody reads it any more.
- *
- * To be awaited before the process is ended: at an exit pino writes what is left again and again until it is taken, for ever
- * where the reader is gone.
- */
+/** Resolves when what was logged is written, or nobody takes it. To be awaited before the process is ended. */
 export async function flushLog(log: Log): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, FLUSH_WITHIN_MS)
-    log.flush(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
-  // What is not written by now has no reader.
-  const { [pino.symbols.streamSym]: stream } = log as unknown as Record<symbol, { flushSync?: () => void }>
-  if (stream) stream.flushSync = () => {}
+  await outputs.get(log)?.settled(WRITTEN_WITHIN_MS)
+  // What draws lines in a terminal does so in the next turn.
+  await new Promise((resolve) => setImmediate(resolve))
 }

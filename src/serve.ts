@@ -2,53 +2,123 @@
  * The server's life: environment → settings → service → listen; a signal → drain → close.
  */
 
+import { faultsOfKeyFile } from './auth/keys.ts'
 import { systemClock } from './clock.ts'
-import { readConfig } from './config/config.ts'
-import { createLog, flushLog } from './log.ts'
-import { shutDown, startServer } from './server.ts'
-import { createService } from './service.ts'
+import { type Config, ConfigError, namedIn, readConfig } from './config/config.ts'
+import { createLog, flushLog, type Log } from './log.ts'
+import { giveBackAtRest } from './memory.ts'
+import { faultsOfPlaces, makePlaces } from './places.ts'
+import { type RunningServer, shutDown, startServer } from './server.ts'
+import { createService, type Service } from './service.ts'
+import { ENDING, type Signals, whenParentEnds } from './signals.ts'
+import { whatToDo } from './start-faults.ts'
+
+interface Up {
+  service: Service
+  running: RunningServer
+}
+
+/** A terminal's Ctrl-C goes to npm and to us, and npm hands it on: the same signal again, at once. */
+const HANDED_ON_WITHIN_MS = 1_000
 
 /** Runs the server until a signal ends it; resolves when it listens. */
-export async function serve(): Promise<void> {
-  const config = (() => {
-    try {
-      return readConfig()
-    } catch (error) {
-      process.stderr.write(`${(error as Error).message}\n`)
-      process.exit(1)
-    }
-  })()
+export async function serve(signals: Signals, { withParent }: { withParent: boolean }): Promise<void> {
+  const config = await settings()
   const log = createLog(config)
+  const life = createLife(config, log)
+  let stoppedBy: NodeJS.Signals | undefined
+  let stoppedAtMs = 0
+
+  signals.handle((signal) => {
+    if (!ENDING.some((ending) => ending === signal)) {
+      log.warn({ signal }, 'this signal means nothing here; the service goes on')
+      return
+    }
+    const isHandedOn = withParent && signal === stoppedBy && performance.now() - stoppedAtMs < HANDED_ON_WITHIN_MS
+    if (isHandedOn) return
+    if (stoppedBy === undefined) stoppedAtMs = performance.now()
+    stoppedBy ??= signal
+    life.end({ signal })
+  })
+  if (withParent) whenParentEnds(() => life.end({ reason: 'the process that started it has ended' }))
+
   try {
     const service = await createService(config, systemClock, log)
     const running = await startServer(service)
     service.sweep.start()
-    const exit = async (code: number) => {
-      await flushLog(log)
-      process.exit(code)
-    }
-    let stopping = false
-    const stop = async (signal: NodeJS.Signals) => {
-      if (stopping) return exit(1)
-      stopping = true
-      log.info({ signal }, 'stopping')
-      setTimeout(() => {
-        log.warn('the grace is over before all was finished; the next start goes on')
-        void exit(0)
-      }, config.shutdownGraceMs)
-      try {
-        await shutDown(service, running)
-        log.info('stopped')
-      } catch (error) {
-        log.error({ err: error }, 'stopped with a fault; the next start goes on')
-      }
-      await exit(0)
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
+    giveBackAtRest(running.quietForMs)
+    life.begin({ service, running })
     log.info({ url: running.url }, 'listening')
   } catch (error) {
-    log.fatal({ err: error }, 'the service could not start')
-    process.exitCode = 1
+    if (error instanceof ConfigError) throw error
+    const sentence = whatToDo(error, config)
+    if (sentence === undefined) log.fatal({ err: error }, 'the service could not start')
+    else log.fatal({ code: (error as NodeJS.ErrnoException).code }, `the service could not start: ${sentence}`)
+    await life.exit(1)
+  }
+}
+
+/** The settings, and what they name; all that is wrong with any of it is told in one message. @throws ConfigError */
+async function settings(): Promise<Config> {
+  const named = namedIn()
+  const faults: string[] = []
+  let config: Config | undefined
+  try {
+    config = readConfig()
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    faults.push(...error.faults)
+  }
+  faults.push(
+    ...(await (config ? makePlaces(named) : faultsOfPlaces(named))),
+    ...(await faultsOfKeyFile(named.keyFile)),
+  )
+  if (config && faults.length === 0) return config
+  throw new ConfigError(faults)
+}
+
+function createLife(config: Config, log: Log) {
+  let up: Up | undefined
+  let isEnding = false
+
+  const exit = async (code: number) => {
+    await flushLog(log)
+    process.exit(code)
+  }
+
+  async function stop(): Promise<void> {
+    if (!up) {
+      log.info('stopped before it listened')
+      return exit(0)
+    }
+    setTimeout(() => {
+      log.warn('the grace is over before all was finished; the next start goes on')
+      void exit(0)
+    }, config.shutdownGraceMs)
+    try {
+      await shutDown(up.service, up.running)
+      log.info('stopped')
+    } catch (error) {
+      log.error({ err: error }, 'stopped with a fault; the next start goes on')
+    }
+    await exit(0)
+  }
+
+  return {
+    exit,
+    begin(what: Up) {
+      up = what
+    },
+    /** Asked for a second time, it ends the process at once. */
+    end(why: { signal: NodeJS.Signals } | { reason: string }) {
+      if (isEnding) {
+        log.warn(why, 'ended at once, asked a second time; the next start goes on')
+        void exit(1)
+        return
+      }
+      isEnding = true
+      log.info(why, 'stopping')
+      void stop()
+    },
   }
 }

@@ -1,10 +1,18 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import { shuttingDown } from './errors.ts'
+import type { Events } from './events.ts'
+import { boundConnections } from './http/connections.ts'
+import { continueBeforeSuccess } from './http/early-answers.ts'
+import { takeTarget } from './http/host.ts'
+import { problemOf } from './http/problem.ts'
+import { joinTinyPieces } from './http/tiny-pieces.ts'
+import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
 import { maskTokens } from './log.ts'
 import type { Service } from './service.ts'
 
@@ -12,6 +20,8 @@ export interface RunningServer {
   readonly server: Server
   /** Without a slash at its end. */
   readonly url: string
+  /** For how long no request has been there; 0 while one is. */
+  quietForMs(): number
   /**
    * Ends what is under way and stops listening.
    *
@@ -35,17 +45,29 @@ const LOOK_EVERY_MS = 20
  */
 const READ_AHEAD_BYTES = 256 * 1024
 
-interface Exchange {
-  req: IncomingMessage
-  res: ServerResponse
+/**
+ * A connection on which nothing has moved for the idle timeout. A body may come as slowly as it likes, but not be silent;
+ * an answer may be taken as slowly, but not be left lying.
+ */
+function endSilent(socket: Socket, events: Events): void {
+  const exchange = exchangeOf(socket)
+  if (!exchange) return void socket.destroy()
+  const { req, res } = exchange
+  const { method } = req
+  const url = maskTokens(req.url ?? '')
+  if (!req.complete) {
+    events.connectionSilent({ method, url })
+    req.destroy()
+  } else if (res.writableEnded || socket.writableLength > 0) {
+    events.answerNotTaken({ method, url })
+    socket.destroy()
+  }
+  // Else the answer takes a while: that is our silence.
 }
-
-const hasBody = (req: IncomingMessage) =>
-  req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 
 /** Listens on the configured host and port; port 0 takes any free one. @throws EADDRINUSE and its kin */
 export async function startServer(service: Service): Promise<RunningServer> {
-  const { host, port, uploads } = service.config
+  const { host, port, uploads, trustProxy } = service.config
   const server = createServer({
     // A slow upload that still moves is no fault; a silent one is ended below.
     requestTimeout: 0,
@@ -53,34 +75,36 @@ export async function startServer(service: Service): Promise<RunningServer> {
     keepAliveTimeout: 65_000,
     highWaterMark: READ_AHEAD_BYTES,
   })
+  // A client that has said all may end its half of the connection and still wait for its answer. A body cut short is told
+  // from that by the parser, and a client that is gone by the first bytes that it refuses.
+  Object.assign(server, { httpAllowHalfOpen: true })
+  server.timeout = uploads.idleTimeoutMs
+  server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
+  // Behind a proxy all come from one address, and the proxy bounds them.
+  if (trustProxy === false) boundConnections(server)
   const app = createApp(service)
   const active = new Set<Exchange>()
   let closing = false
+  let endedAtMs = performance.now()
 
-  /** A body may come as slowly as it likes, but not be silent; Node ends the timeout with the request. */
-  function endWhenSilent({ req, res }: Exchange) {
-    req.socket.setTimeout(uploads.idleTimeoutMs)
-    req.on('timeout', () => {
-      service.events.connectionSilent({ method: req.method, url: maskTokens(req.url ?? '') })
-      req.destroy()
-    })
-    // The body is here, and its answer takes a while: that is our silence, unless nobody takes the answer.
-    res.on('timeout', () => {
-      if (res.writableEnded) req.destroy()
-    })
-  }
-
-  const onRequest = (req: IncomingMessage, res: ServerResponse) => {
-    const exchange = { req, res }
+  const onRequest = inTurn((exchange: Exchange) => {
+    const { req, res } = exchange
     active.add(exchange)
-    res.once('close', () => active.delete(exchange))
+    res.once('close', () => {
+      active.delete(exchange)
+      endedAtMs = performance.now()
+    })
     if (closing) res.setHeader('Connection', 'close')
-    if (hasBody(req)) endWhenSilent(exchange)
+    takeTarget(req)
+    joinTinyPieces(req)
     app(req, res)
-  }
+  })
   server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
-  server.on('checkContinue', onRequest)
+  server.on('checkContinue', (req, res) => {
+    continueBeforeSuccess(req, res)
+    onRequest(req, res)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port, backlog: 2_048 }, resolve)
@@ -100,8 +124,13 @@ export async function startServer(service: Service): Promise<RunningServer> {
   async function endBodies(deadlineMs: number): Promise<void> {
     const within = (ms: number) => Math.min(deadlineMs, performance.now() + ms)
     await until(() => bodiesThatCome().every(({ res }) => res.headersSent), within(ANSWER_WITHIN_MS))
-    for (const { res } of bodiesThatCome()) {
-      if (!res.headersSent) res.writeHead(503, { 'Retry-After': '2', Connection: 'close', 'Content-Length': 0 }).end()
+    for (const { req, res } of bodiesThatCome()) {
+      if (res.headersSent) continue
+      const told = shuttingDown()
+      const { headers, text } = problemOf(told, req)
+      const { locals } = res as ServerResponse & { locals?: { error?: unknown } }
+      if (locals) locals.error = told
+      res.writeHead(told.status, headers).end(text)
     }
     await until(() => bodiesThatCome().length === 0, within(READ_WITHIN_MS))
     for (const { req } of bodiesThatCome()) req.socket.destroySoon()
@@ -125,6 +154,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
   return {
     server,
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    quietForMs: () => (active.size > 0 ? 0 : performance.now() - endedAtMs),
     close,
   }
 }

@@ -3,25 +3,26 @@
  * all start here.
  */
 
-import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { and, inArray, isNotNull, sql } from 'drizzle-orm'
-import { type Auth, createAuth, keptSecret } from './auth/tokens.ts'
+import { createTokens, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
+import { keptSecret } from './config/kept-secret.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
 import { uploads } from './db/schema.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
+import { Inspector } from './media/inspect.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
-import { syncDirectory } from './storage/disk/durability.ts'
+import { makeDirectory } from './storage/disk/directories.ts'
 import { type Library, openLibrary } from './storage/disk/library.ts'
 import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { createSweep, type Sweep } from './uploads/sweep.ts'
+import { abandonedUploads, createSweep, type Sweep } from './uploads/sweep.ts'
 import { OPEN_STATES } from './uploads/upload.ts'
 
 export interface Service {
@@ -30,7 +31,7 @@ export interface Service {
   readonly log: Log
   readonly events: Events
   readonly db: Database
-  readonly auth: Auth
+  readonly tokens: Tokens
   readonly library: Library
   readonly links: PlaybackLinks
   readonly space: Space
@@ -41,12 +42,20 @@ export interface Service {
 }
 
 /** What open uploads of known length may still bring. */
-const promised = async (db: Database): Promise<Promised[]> =>
-  db.orm
-    .select({ id: uploads.id, length: sql<number>`${uploads.length}`, offset: uploads.offset })
+async function promised(db: Database): Promise<Promised[]> {
+  const rows = await db.orm
+    .select({
+      id: uploads.id,
+      callerId: uploads.callerId,
+      length: sql<number>`${uploads.length}`,
+      offset: uploads.offset,
+    })
     .from(uploads)
     .where(and(inArray(uploads.state, OPEN_STATES), isNotNull(uploads.length)))
+    .orderBy(uploads.createdAtMs)
     .all()
+  return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
+}
 
 /** A server that is being replaced needs a while to end. */
 const LOCK_WAIT_MS = 5_000
@@ -62,10 +71,7 @@ export async function createService(
   log: Log = createLog(config),
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
-  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) {
-    const made = await mkdir(directory, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await syncDirectory(path.dirname(made))
-  }
+  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) await makeDirectory(directory)
   const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
     return await openService(config, clock, log, unlock)
@@ -77,19 +83,20 @@ export async function createService(
 
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
+  const tokens = await createTokens(config.auth, clock)
   const db = await openDatabase(config.databaseFile)
   const library = await openLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
   const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
-  const auth = await createAuth(config.auth, db, clock)
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
+  const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({
     db,
-    auth,
     library,
     space,
+    inspector,
     events,
     clock,
     limits: config.uploads,
@@ -100,6 +107,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     db,
     library,
     uploadsDir: config.uploadsDir,
+    abandoned: await abandonedUploads(db),
     ingest,
     events,
     clock,
@@ -112,7 +120,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     log,
     events,
     db,
-    auth,
+    tokens,
     library,
     links,
     space,
@@ -123,6 +131,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
       ingest.drain()
       await sweep.stop()
       await ingest.settled()
+      await inspector.close()
       library.close()
       try {
         await db.close()

@@ -163,7 +163,10 @@ describe('a token that lies is 401', () => {
     ],
     ['a role that does not exist', () => tokenFor({ ...claims, role: 'admin' })],
     ['a role that is a list', () => tokenFor({ ...claims, role: ['service'] as never })],
-    ['a caller id that is no id', () => tokenFor({ ...claims, sub: '../telecaller-a' })],
+    ['a caller id that is no text', () => tokenFor({ ...claims, sub: ['telecaller-a'] as never })],
+    ['a caller id with a control character', () => tokenFor({ ...claims, sub: 'telecaller\n-a' })],
+    ['a caller id that is too long', () => tokenFor({ ...claims, sub: 'a'.repeat(256) })],
+    ['an empty caller id', () => tokenFor({ ...claims, sub: '' })],
     ['a critical extension', () => signed({ alg: 'HS256', crit: ['x'], x: 1 }, claims)],
     ['two parts', async () => (await tokenFor(claims)).split('.').slice(0, 2).join('.')],
   ]

@@ -2,14 +2,15 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readChunkJson, unescapeInPlace } from '../src/doors/legacy/chunk-json.ts'
 import { ServiceError } from '../src/errors.ts'
+import { atOnce } from './support/passes.ts'
 
 /** What the reader makes of a text: its members with the chunk unescaped, or `invalid`. */
 function read(text: string | Buffer): unknown {
   const body = Buffer.from(text as string)
   try {
-    const { params, chunk } = readChunkJson(body)
+    const { params, chunk } = atOnce(readChunkJson(body))
     if (!chunk) return params
-    const end = unescapeInPlace(body, chunk)
+    const end = atOnce(unescapeInPlace(body, chunk))
     const text = body.toString('latin1', chunk.start, end)
     // What no Base64 has is refused where that is read.
     return /[^\x20-\x7e\r\n]/.test(text) ? 'invalid' : { ...params, chunk: text }
@@ -118,6 +119,13 @@ describe('the JSON of a request', () => {
     ['null', 'invalid'],
   ] as const)('%s', ([text, expected]) => {
     expect(read(text)).toEqual(expected)
+  })
+
+  test('is unescaped whole where an escape stands across two slices', () => {
+    for (const shift of [0, 1, 2, 3, 4, 5]) {
+      const text = `${'A'.repeat(shift)}${'\\u0041'.repeat(500_000)}`
+      expect(read(`{"chunk":"${text}"}`)).toEqual({ chunk: 'A'.repeat(shift + 500_000) })
+    }
   })
 
   test('may have 64 KiB beside its chunk, and any chunk', () => {

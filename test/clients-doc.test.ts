@@ -100,6 +100,45 @@ describe('over a bad line', () => {
   })
 })
 
+describe('the README', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const clients = readme.slice(readme.indexOf('## Three clients'), readme.indexOf('## Routes'))
+  const [overTus = '', inChunks = ''] = Array.from(clients.matchAll(/```js\n(.*?)```/gs), ([, block]) => block)
+  const AsyncFunction = (async () => {}).constructor as FunctionConstructor
+  const run = (block: string, values: Record<string, unknown>) =>
+    new AsyncFunction(...Object.keys(values), block)(...Object.values(values)) as Promise<unknown>
+  const bytes = noise(250_000)
+  const piece = 100 * 1024
+
+  test('shows three clients that can be run again from their beginning: each has one recording', async () => {
+    const common = { server: harness.url, token: harness.tokens.telecaller }
+    const viaTus = await harness.lead()
+    const viaChunks = await harness.lead()
+    const tusValues = { ...common, leadId: viaTus.leadId, callLogId: viaTus.callLogId, key: randomUUID(), file: bytes }
+    const chunkValues = {
+      ...common,
+      leadId: viaChunks.leadId,
+      call_log_id: viaChunks.callLogId,
+      key: randomUUID(),
+      total_chunks: Math.ceil(bytes.length / piece),
+      base64Of: (i: number) => bytes.subarray(i * piece, (i + 1) * piece).toString('base64'),
+    }
+    const told = new Set<unknown>()
+    for (const _ of ['first', 'again']) {
+      const id = await new Promise((resolve) => {
+        void run(overTus, { ...tusValues, tus: { Upload }, console: { log: resolve } })
+      })
+      told.add(id)
+      await run(inChunks, chunkValues)
+    }
+    expect(told.size).toBe(1)
+    await expectOnce(viaTus, [...told][0] as string, bytes)
+    const list = await jsonOf(await harness.api('GET', viaChunks.recordings))
+    expect(list.recordings).toHaveLength(1)
+    expect(clients).toMatch(/curl .*-H "Idempotency-Key: /)
+  })
+})
+
 describe('over tus', () => {
   test('a recording goes on where it was, from an app that has forgotten everything but its key', async () => {
     const lead = await harness.lead()

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -67,7 +67,7 @@ describe('backup', () => {
       }
     }
     const loads = [load(), load(), load()]
-    const target = path.join(await temporary(), 'deep/backup')
+    const target = path.join(await temporary(), 'backup')
     const result = await runCommand(['backup', target], server)
     loading = false
     await Promise.all(loads)
@@ -120,10 +120,64 @@ describe('backup', () => {
     await mkdir(path.join(parent, 'backup'))
     expect((await runCommand(['backup', path.join(parent, 'backup')], server)).code).toBe(2)
     expect(await filesIn(parent)).toEqual([])
-    const nothing = await runCommand(['backup', path.join(parent, 'other')], { dir: parent })
+    const nothing = await runCommand(['backup', path.join(parent, 'other')], { dir: path.join(parent, 'backup') })
     expect(nothing.code).toBe(1)
     expect(nothing.stderr).toContain('there is no database at')
     expect(await filesIn(parent)).toEqual([])
+    const missing = await runCommand(['backup', path.join(parent, 'no/such/backup')], server)
+    expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining(`no directory ${parent}/no/such`) })
+    for (const inside of ['backup', 'recordings/backup', 'uploads/backup']) {
+      const nested = await runCommand(['backup', path.join(server.dir, inside)], server)
+      expect(nested).toMatchObject({ code: 2, stderr: expect.stringContaining('which it is to be a copy of') })
+    }
+    expect((await runCommand(['backup', server.dir], server)).stderr).toContain('exists already')
+    expect(await readdir(parent)).toEqual(['backup'])
+  })
+})
+
+describe('a command on a place where no server was', () => {
+  const commands = (parent: string) => [
+    ['verify'],
+    ['backup', path.join(parent, 'backup')],
+    ['sweep', '--dry-run'],
+    ['sweep', '--unknown'],
+    ['sweep'],
+  ]
+
+  test('says so, and makes nothing: an empty directory, one that is missing, a database of another program', async () => {
+    const parent = await temporary()
+    const empty = path.join(parent, 'empty')
+    const foreign = path.join(parent, 'foreign')
+    await mkdir(empty)
+    await mkdir(path.join(foreign, 'recordings'), { recursive: true })
+    await writeFile(path.join(foreign, 'recordings.db'), noise(5_000))
+    const nothing = 'there is no database at'
+    const cases: [string[], string, string][] = [
+      ...commands(parent).map((words): [string[], string, string] => [words, empty, nothing]),
+      [['sweep'], path.join(parent, 'missing'), nothing],
+      [['verify'], foreign, 'is no database of this service'],
+      [['sweep', '--unknown'], foreign, 'is no database of this service'],
+    ]
+    for (const [words, dir, said] of cases) {
+      const result = await runCommand(words, { dir })
+      expect(result, `${words} ${dir}`).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(said) })
+      expect(result.stderr.trim().split('\n')).toHaveLength(1)
+    }
+    expect((await readdir(parent)).sort()).toEqual(['empty', 'foreign'])
+    expect(await readdir(empty)).toEqual([])
+    expect(await readdir(foreign)).toEqual(['recordings', 'recordings.db'])
+  })
+
+  test('of its recordings says so, rather than that all are damaged', async () => {
+    const server = await startProcess()
+    await record(server, noise(100))
+    const env = { RECORDINGS_DIR: path.join(server.dir, 'recordnigs') }
+    await server.kill()
+    for (const words of commands(await temporary()).slice(0, 4)) {
+      const result = await runCommand(words, { dir: server.dir, env })
+      expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('here RECORDINGS_DIR') })
+    }
+    expect(await readdir(server.dir)).not.toContain('recordnigs')
   })
 })
 
@@ -153,6 +207,33 @@ describe('sweep', () => {
     await server.kill()
     expect(await runCommand(['sweep'], server)).toEqual({ code: 0, stdout: 'there was nothing to do\n', stderr: '' })
     expect(await filesIn(server.dir)).toEqual(expect.arrayContaining([`recordings/${unknown}`, stray]))
+  })
+
+  test('--unknown with a database that knows no recording touches none, and says why', async () => {
+    const right = await startProcess()
+    const { path: kept } = await record(right, noise(100))
+    const wrong = await startProcess({ env: { RECORDINGS_DIR: path.join(right.dir, 'recordings') } })
+    await right.kill()
+    await wrong.kill()
+    const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
+    const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
+    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('knows no recording') })
+    expect(await right.files('recordings')).toEqual([kept])
+  })
+
+  test('tells of what is no recording, and does the rest', async () => {
+    const server = await startProcess()
+    await record(server, noise(100))
+    await server.kill()
+    await mkdir(path.join(server.dir, 'recordings/lost+found'))
+    await writeFile(path.join(server.dir, 'recordings/notes.txt'), 'x')
+    for (const words of [['sweep', '--dry-run'], ['sweep', '--unknown'], ['sweep']]) {
+      const result = await runCommand(words, server)
+      expect(result).toMatchObject({ code: 0, stderr: '' })
+      expect(result.stdout).toContain('stray    recordings/lost+found:')
+      expect(result.stdout).toContain('stray    recordings/notes.txt:')
+      expect(result.stdout).toMatch(/nothing to do\n$/)
+    }
   })
 })
 

@@ -45,6 +45,7 @@ describe('nothing set', () => {
         minFreeBytes: 256 * MiB,
         maxPerCaller: 64,
       },
+      mediaDeadlineMs: 3_000,
       shutdownGraceMs: 20_000,
       playback: { linkExpiresAfterMs: 600_000 },
       trustProxy: false,
@@ -100,6 +101,7 @@ test('every setting is taken', () => {
     RECORDINGS_IDLE_TIMEOUT: '500ms',
     RECORDINGS_MIN_FREE_SPACE: '0',
     RECORDINGS_MAX_UPLOADS_PER_CALLER: '1',
+    RECORDINGS_MEDIA_DEADLINE: '1500ms',
     RECORDINGS_SHUTDOWN_GRACE: '0s',
     RECORDINGS_ACCEL_REDIRECT: '/protected',
     RECORDINGS_PUBLIC_URL: 'https://calls.example/voice',
@@ -131,6 +133,7 @@ test('every setting is taken', () => {
       minFreeBytes: 0,
       maxPerCaller: 1,
     },
+    mediaDeadlineMs: 1_500,
     shutdownGraceMs: 0,
     playback: { accelRedirect: '/protected/', linkExpiresAfterMs: 3_600_000 },
     publicUrl: new URL('https://calls.example/voice/'),
@@ -210,7 +213,7 @@ describe('a time', () => {
 
 describe('the key', () => {
   test('is the bytes of the secret, as they stand', () => {
-    const text = ` ${'ü'.repeat(16)}\n`
+    const text = ` ${'ü'.repeat(16)} `
     const { key } = readConfig({ RECORDINGS_JWT_SECRET: text }).auth
     expect(key.kind === 'secret' && Buffer.from(key.secret).toString()).toBe(text)
   })
@@ -220,10 +223,33 @@ describe('the key', () => {
     (text) => {
       const [fault = '', ...others] = faultsOf({ RECORDINGS_JWT_SECRET: text })
       expect(others).toEqual([])
-      expect(fault).toMatch(/^RECORDINGS_JWT_SECRET is not shown \(\d+ bytes\): expected 32 bytes or more, as text/)
+      expect(fault).toMatch(/^RECORDINGS_JWT_SECRET is not shown \(\d+ bytes.*\): expected 32 bytes or more, as text/)
       expect(fault).not.toContain(text)
     },
   )
+
+  test('is no secret with a line break in it, nor one in quotes: neither is shown', () => {
+    const text = 'x'.repeat(40)
+    for (const given of [`${text}\n`, `${text}\r\n`, `${text}\n${text}`]) {
+      const [fault = '', ...others] = faultsOf({ RECORDINGS_JWT_SECRET: given })
+      expect(others).toEqual([])
+      expect(fault).toMatch(/bytes, a line break among them\): expected 32 bytes or more, as text without a line break/)
+      expect(fault).not.toContain(text)
+    }
+    for (const given of [`"${text}"`, `'${text}'`, ` "${text}" `, `"${text}"\n`]) {
+      expect(faultsOf({ RECORDINGS_JWT_SECRET: given })).toEqual([
+        'RECORDINGS_JWT_SECRET is in quotes: expected what is between them, since they would be part of the value',
+      ])
+    }
+  })
+
+  test('and no other setting is taken with its quotes', () => {
+    expect(faultsOf({ RECORDINGS_DATA_DIR: '"./data"', RECORDINGS_JWT_ISSUER: "'https://crm.example'" })).toEqual(
+      ['RECORDINGS_DATA_DIR', 'RECORDINGS_JWT_ISSUER'].map(
+        (name) => `${name} is in quotes: expected what is between them, since they would be part of the value`,
+      ),
+    )
+  })
 
   test('is a file of keys, its path made absolute', () => {
     expect(readConfig({ RECORDINGS_JWKS_FILE: 'keys.json' }).auth.key).toEqual({

@@ -1,8 +1,10 @@
 /** `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) at all three doors. */
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
+import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
+import { uploads } from '../src/db/schema.ts'
 import { idempotencyOf } from '../src/uploads/idempotency.ts'
-import { legacyClient } from './support/legacy.ts'
+import { base64, legacyClient } from './support/legacy.ts'
 import { connectTo } from './support/raw.ts'
 import { jsonOf, movingClock, startService, tokenFor } from './support/service.ts'
 import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
@@ -14,6 +16,7 @@ const legacy = legacyClient(harness)
 const auth = { authorization: `Bearer ${harness.tokens.telecaller}` }
 type Lead = Awaited<ReturnType<typeof harness.lead>>
 
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const keyed = (key: string) => ({ 'idempotency-key': `"${key}"` })
 const recordingsOf = async (lead: Lead) =>
   (await jsonOf(await harness.api('GET', lead.recordings))).recordings as { id: string }[]
@@ -171,6 +174,102 @@ describe('over tus', () => {
     expect((await create(lead, key)).headers.get('location')).toBe(locations[3])
   })
 
+  test('pairs in another order, white space, missing padding and the digest in another form say the same', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const sha = sha256(Buffer.from('0123456789'))
+    const values = { filename: 'call.wav', call_log_id: lead.callLogId, filetype: 'audio/wav' }
+    const first = await create(lead, key, { 'upload-metadata': metadata({ ...values, sha256: sha }) })
+    const { filename, call_log_id, filetype } = values
+    for (const header of [
+      metadata({ sha256: sha, filetype, call_log_id, filename }),
+      metadata({ sha256: sha, filetype, call_log_id, filename }).replaceAll(',', ' ,\t').replaceAll('=', ''),
+      metadata({ filename, sha256: Buffer.from(sha, 'hex').toString('base64'), filetype, call_log_id }),
+    ]) {
+      const again = await create(lead, key, { 'upload-metadata': header })
+      expect([again.status, again.headers.get('location')]).toEqual([201, first.headers.get('location')])
+    }
+    const digest = `sha-256=:${Buffer.from(sha, 'hex').toString('base64')}:`
+    const promised = await create(lead, key, { 'upload-metadata': metadata(values), 'repr-digest': digest })
+    expect([promised.status, promised.headers.get('location')]).toEqual([201, first.headers.get('location')])
+    for (const header of [
+      metadata(values),
+      metadata({ ...values, sha256: sha256(noise(1)) }),
+      metadata({ ...values, sha256: sha, filetype: 'audio/mpeg' }),
+      metadata({ filename, call_log_id, sha256: sha }),
+    ]) {
+      expect((await create(lead, key, { 'upload-metadata': header })).status).toBe(409)
+    }
+  })
+
+  describe('with parts', () => {
+    const named = (lead: Lead, more: Record<string, string> = {}) => ({
+      'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId, ...more }),
+    })
+    const part = async (lead: Lead, key: string, bytes: Uint8Array) => {
+      const headers = { 'upload-concat': 'partial', 'upload-length': String(bytes.length), ...keyed(key) }
+      const res = await tus.create(lead.uploads, headers, bytes)
+      expect([res.status, res.headers.get('upload-offset')]).toEqual([201, String(bytes.length)])
+      return res.headers.get('location') as string
+    }
+    const whole = (lead: Lead, key: string, parts: string[], more: Record<string, string> = {}) =>
+      tus.create(lead.uploads, { 'upload-concat': `final;${parts.join(' ')}`, ...keyed(key), ...named(lead, more) })
+
+    test('the key is that of the whole: each part has an address of its own, equal ones too', async () => {
+      const lead = await harness.lead()
+      const key = randomUUID()
+      const parts = [await part(lead, key, noise(5)), await part(lead, key, noise(5)), await part(lead, key, noise(3))]
+      expect(new Set(parts).size).toBe(3)
+      await tus.terminate(await part(lead, 'not " a key', noise(3)))
+      const made = await whole(lead, key, parts)
+      const again = await whole(lead, key, parts)
+      for (const name of ['location', 'recording-id']) {
+        expect(again.headers.get(name)).toBe(made.headers.get(name))
+        expect(again.headers.get(name)).not.toBeNull()
+      }
+      expect(await recordingsOf(lead)).toHaveLength(1)
+    })
+
+    test('the whole is the same for a client that sent all its parts again, and for one that comes when they are forgotten', async () => {
+      const lead = await harness.lead()
+      const key = randomUUID()
+      const first = [await part(lead, key, noise(5)), await part(lead, key, noise(3))]
+      const made = await whole(lead, key, first)
+      const second = [await part(lead, key, noise(4)), await part(lead, key, noise(4))]
+      const location = made.headers.get('location')
+      expect((await whole(lead, key, second)).headers.get('location')).toBe(location)
+      clock.advance(11 * 60_000)
+      await harness.service.sweep.runWhole()
+      await harness.restart()
+      expect((await tus.head(first[0] as string)).status).toBe(404)
+      expect((await whole(lead, key, first)).headers.get('location')).toBe(location)
+      expect(await recordingsOf(lead)).toHaveLength(1)
+    })
+
+    test('at once, from two sides with parts of their own, it is one', async () => {
+      const lead = await harness.lead()
+      const key = randomUUID()
+      const sides = [[await part(lead, key, noise(5))], [await part(lead, key, noise(5))]]
+      const answers = await Promise.all(sides.map((parts) => whole(lead, key, parts)))
+      expect(answers.map((res) => res.status)).toEqual([201, 201])
+      expect(new Set(answers.map((res) => res.headers.get('location'))).size).toBe(1)
+      expect(await recordingsOf(lead)).toHaveLength(1)
+      for (const url of sides.flat()) await tus.terminate(url)
+    })
+
+    test('with other metadata, another length, or for an upload in one: 409', async () => {
+      const lead = await harness.lead()
+      const key = randomUUID()
+      const parts = [await part(lead, key, noise(5))]
+      await whole(lead, key, parts)
+      expect((await whole(lead, key, parts, { filetype: 'audio/wav' })).status).toBe(409)
+      const longer = await part(lead, key, noise(6))
+      expect((await whole(lead, key, [longer])).status).toBe(409)
+      expect((await create(lead, key)).status).toBe(409)
+      await tus.terminate(longer)
+    })
+  })
+
   test('a header that is none: 400', async () => {
     const lead = await harness.lead()
     const res = await create(lead, 'ignored', { 'idempotency-key': '"' })
@@ -199,6 +298,25 @@ describe('init', () => {
     expect((await legacy.init(lead, { call_log_id: undefined }, keyed(key))).status).toBe(409)
   })
 
+  test('says the same in JSON of another order and in forms', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const fields = { action: 'init', filename: 'call.aac', call_log_id: lead.callLogId }
+    const first = await jsonOf(await legacy.init(lead, {}, keyed(key)))
+    const form = new FormData()
+    for (const [name, value] of Object.entries(fields).reverse()) form.append(name, value)
+    const bodies = [
+      JSON.stringify(Object.fromEntries(Object.entries(fields).reverse()), null, 2),
+      new URLSearchParams(fields),
+      form,
+    ]
+    for (const body of bodies) {
+      const type = typeof body === 'string' && { 'content-type': 'application/json' }
+      const res = await fetch(lead.recordings, { method: 'POST', headers: { ...auth, ...keyed(key), ...type }, body })
+      expect([res.status, (await jsonOf(res)).upload_id]).toEqual([201, first.upload_id])
+    }
+  })
+
   test('at once, from many sides, it is one upload; cancelled, it is a new one', async () => {
     const lead = await harness.lead()
     const key = randomUUID()
@@ -214,8 +332,13 @@ describe('init', () => {
     const once = legacyClient(harness, await tokenFor({ sub: 'telecaller-once' }))
     await harness.restart({ RECORDINGS_MAX_UPLOADS_PER_CALLER: '1' })
     const key = randomUUID()
-    for (let i = 0; i < 3; i++) expect((await once.init(lead, {}, keyed(key))).status).toBe(201)
+    const answers = []
+    for (let i = 0; i < 3; i++) answers.push(await once.init(lead, {}, keyed(key)))
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201])
+    const { upload_id } = await jsonOf(answers[0] as Response)
+    expect((await once.append(lead, upload_id as string, 0, base64('0'))).status).toBe(202)
     expect((await once.init(lead, {}, keyed(randomUUID()))).status).toBe(503)
+    await once.cancel(lead, upload_id as string)
     await harness.restart({ RECORDINGS_MAX_UPLOADS_PER_CALLER: '64' })
   })
 })
@@ -242,6 +365,18 @@ describe('the simple upload', () => {
     expect([again.status, await again.json()]).toEqual([200, recording])
     expect(await recordingsOf(lead)).toHaveLength(1)
     expect(await harness.files('uploads')).toEqual([])
+  })
+
+  test('says the same with its fields in another order', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const bytes = noise(10_000)
+    const recording = await jsonOf(await post(lead, key, formOf(lead, bytes)))
+    const other = new FormData()
+    other.append('call_log_id', lead.callLogId)
+    other.append('file', new Blob([Buffer.from(bytes)]), 'C:\\calls\\call.wav')
+    const again = await post(lead, key, other)
+    expect([again.status, (await jsonOf(again)).id]).toEqual([200, recording.id])
   })
 
   test('with another name, another call or other bytes: 409, and nothing is stored', async () => {
@@ -310,5 +445,105 @@ describe('the simple upload', () => {
     expect(recording.size).toBe(50_000)
     await harness.api('DELETE', `${lead.recordings}/${recording.id}`)
     expect((await post(lead, key, formOf(lead, bytes))).status).toBe(404)
+  })
+})
+
+describe('a key lives', () => {
+  const DAY = 86_400_000
+  const bytes = noise(10)
+  const form = (lead: Lead) => {
+    const fields = new FormData()
+    fields.append('file', new Blob([bytes]), 'call.wav')
+    fields.append('call_log_id', lead.callLogId)
+    return fields
+  }
+  /** Stores one recording in each way, and tells what is answered when its first request comes again. */
+  const WAYS = {
+    tus: (lead: Lead, key: string) =>
+      tus.create(
+        lead.uploads,
+        {
+          'upload-length': '10',
+          'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+          ...keyed(key),
+        },
+        bytes,
+      ),
+    chunks: (lead: Lead, key: string) => legacy.init(lead, {}, keyed(key)),
+    form: (lead: Lead, key: string) =>
+      fetch(lead.recordings, { method: 'POST', body: form(lead), headers: { ...auth, ...keyed(key) } }),
+  } as const
+  const store = async (way: keyof typeof WAYS, lead: Lead, key: string) => {
+    const res = await WAYS[way](lead, key)
+    if (way !== 'chunks') return
+    const id = (await jsonOf(res)).upload_id as string
+    await legacy.append(lead, id, 0, bytes)
+    expect((await legacy.finalize(lead, id, 1)).status).toBe(200)
+  }
+  const rowsOf = (lead: Lead) =>
+    harness.service.db.orm.select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
+  async function pass(days: number) {
+    clock.advance(days * DAY)
+    await harness.service.sweep.runWhole()
+  }
+
+  test.for(['tus', 'chunks', 'form'] as const)('as long as its recording, over %s', async (way) => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    await store(way, lead, key)
+    for (const days of [3, 40, 400]) {
+      await pass(days)
+      await harness.restart()
+      const again = await WAYS[way](lead, key)
+      expect(again.ok).toBe(true)
+      const [recording, ...others] = await recordingsOf(lead)
+      expect(others).toEqual([])
+      const location = again.headers.get('location')
+      if (way === 'form') expect((await jsonOf(again)).id).toBe(recording?.id)
+      else expect((await tus.head(location as string)).headers.get('recording-id')).toBe(recording?.id)
+    }
+  })
+
+  test('30 days when its recording was deleted, and the upload is no longer known then', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    await store('tus', lead, key)
+    const [recording] = await recordingsOf(lead)
+    await harness.api('DELETE', `${lead.recordings}/${recording?.id}`)
+    await pass(29)
+    expect((await WAYS.tus(lead, key)).headers.get('recording-id')).toBe(recording?.id)
+    expect(await recordingsOf(lead)).toEqual([])
+    await pass(2)
+    expect(await rowsOf(lead)).toEqual([])
+    await store('tus', lead, key)
+    expect(await recordingsOf(lead)).toHaveLength(1)
+  })
+
+  test.for(['terminated', 'expired'])('30 days when its upload was %s: it is told so, and begins anew', async (end) => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const create = () =>
+      tus.create(lead.uploads, {
+        'upload-length': '10',
+        'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+        ...keyed(key),
+      })
+    const location = (await create()).headers.get('location') as string
+    if (end === 'terminated') await tus.terminate(location)
+    await pass(29)
+    expect((await tus.head(location)).status).toBe(410)
+    const anew = await create()
+    expect(anew.status).toBe(201)
+    expect(anew.headers.get('location')).not.toBe(location)
+    await pass(2)
+    await harness.restart()
+    expect((await tus.head(location)).status).toBe(404)
+  })
+
+  test('not at all for an upload without one: it is forgotten as ever', async () => {
+    const lead = await harness.lead()
+    await tus.begin(lead, 10)
+    await pass(1)
+    expect(await rowsOf(lead)).toEqual([])
   })
 })

@@ -24,7 +24,9 @@ describe('a lead', () => {
   test.for([
     ['no telecaller', '/leads/x', '{}', 400, 'missing_parameter'],
     ['an id of other characters', '/leads/x.y', '{"telecaller_id":"ravi"}', 400, 'invalid_parameter'],
-    ['a telecaller of other characters', '/leads/x', '{"telecaller_id":"r/v"}', 400, 'invalid_parameter'],
+    ['a telecaller with a control character', '/leads/x', '{"telecaller_id":"r\\u0000v"}', 400, 'invalid_parameter'],
+    ['half a character for a telecaller', '/leads/x', '{"telecaller_id":"\\ud800"}', 400, 'invalid_parameter'],
+    ['an empty telecaller', '/leads/x', '{"telecaller_id":""}', 400, 'invalid_parameter'],
     ['what is no JSON', '/leads/x', '{', 400, 'invalid_request'],
     ['what is no object', '/leads/x', '[]', 400, 'invalid_parameter'],
   ] as const)('with %s is refused', async ([, path, body, status, code]) => {
@@ -77,4 +79,38 @@ describe('a call log', () => {
       expect((await put('/leads/carol/call-logs/c', body)).status).toBe(400)
     },
   )
+})
+
+describe('what comes at once', () => {
+  const ROUNDS = 30
+  const statuses = (answers: Response[]) => answers.map(({ status }) => status).sort()
+
+  test('one new call log put under two leads belongs to one of them: 201 with its own row there, 409 for the other', async () => {
+    await put('/leads/left', { telecaller_id: 'ravi' })
+    await put('/leads/right', { telecaller_id: 'ravi' })
+    for (let i = 0; i < ROUNDS; i++) {
+      const answers = await Promise.all(['left', 'right'].map((lead) => put(`/leads/${lead}/call-logs/both-${i}`, {})))
+      expect(statuses(answers)).toEqual([201, 409])
+      const winner = answers.findIndex(({ status }) => status === 201)
+      expect((await jsonOf(answers[winner] as Response)).lead_id).toBe(['left', 'right'][winner])
+    }
+  })
+
+  test.for([
+    ['a lead', (i: number) => `/leads/twice-${i}`, { telecaller_id: 'ravi' }],
+    ['a call log', (i: number) => `/leads/left/call-logs/twice-${i}`, {}],
+  ] as const)('%s that is new is created once: 201, then 200', async ([, path, body]) => {
+    for (let i = 0; i < ROUNDS; i++) {
+      const answers = await Promise.all([put(path(i), body), put(path(i), body), put(path(i), body)])
+      expect(statuses(answers)).toEqual([200, 200, 201])
+    }
+  })
+
+  test('a lead put under two telecallers tells each what it wrote itself', async () => {
+    for (let i = 0; i < ROUNDS; i++) {
+      const names = ['ravi', 'meera', 'leela']
+      const answers = await Promise.all(names.map((telecaller_id) => put(`/leads/three-${i}`, { telecaller_id })))
+      expect(await Promise.all(answers.map(async (each) => (await jsonOf(each)).telecaller_id))).toEqual(names)
+    }
+  })
 })

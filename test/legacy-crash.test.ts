@@ -58,47 +58,57 @@ describe('kill -9', () => {
     await expectWhole(lead, id, parts)
   })
 
-  test.for(['placed', 'chunk-stored', 'early-moved', 'composed', 'composed-recorded', 'sealed', 'moved'])(
-    'at the step %s of an upload with early and corrected chunks loses nothing',
+  test.for([
+    'placed',
+    'chunk-stored',
+    'early-batch',
+    'early-moved',
+    'composed',
+    'composed-recorded',
+    'composed-batch',
+    'sealed',
+    'moved',
+  ])('at the step %s of an upload with early and corrected chunks loses nothing', async (step) => {
+    const lead = await server.lead()
+    const id = await legacy.begin(lead)
+    const parts = [noise(30_000), noise(50_000), noise(10_000), noise(700)]
+    await legacy.append(lead, id, 0, parts[0] as Buffer)
+    await legacy.append(lead, id, 2, noise(9_999))
+    await legacy.append(lead, id, 3, parts[3] as Buffer)
+    await legacy.append(lead, id, 0, noise(100))
+    await legacy.append(lead, id, 0, parts[0] as Buffer)
+    await server.restart({ RECORDINGS_TEST_CRASH_AT: step })
+    crashes = 0
+    for (const index of [1, 2]) {
+      const res = await surviving(() => legacy.append(lead, id, index, parts[index] as Buffer))
+      expect(res.status).toBe(202)
+    }
+    await expectWhole(lead, id, parts)
+    expect(crashes).toBe(1)
+  })
+
+  test.for(['composed-recorded', 'became', 'composed-batch'])(
+    'at the step %s, and then the client goes on appending',
     async (step) => {
       const lead = await server.lead()
       const id = await legacy.begin(lead)
-      const parts = [noise(30_000), noise(50_000), noise(10_000), noise(700)]
-      await legacy.append(lead, id, 0, parts[0] as Buffer)
-      await legacy.append(lead, id, 2, noise(9_999))
-      await legacy.append(lead, id, 3, parts[3] as Buffer)
-      await legacy.append(lead, id, 0, noise(100))
-      await legacy.append(lead, id, 0, parts[0] as Buffer)
+      const parts = [noise(30_000), noise(5_000), noise(10_000)]
+      for (const index of [0, 1]) await legacy.append(lead, id, index, noise(20_000))
+      await legacy.append(lead, id, 1, parts[1] as Buffer)
       await server.restart({ RECORDINGS_TEST_CRASH_AT: step })
-      crashes = 0
-      for (const index of [1, 2]) {
-        const res = await surviving(() => legacy.append(lead, id, index, parts[index] as Buffer))
-        expect(res.status).toBe(202)
-      }
+      await expect(legacy.finalize(lead, id, 2)).rejects.toThrow()
+      await server.restart({ RECORDINGS_TEST_CRASH_AT: '' })
+      expect(await jsonOf(await legacy.append(lead, id, 2, parts[2] as Buffer))).toMatchObject({
+        chunks_received: 3,
+        bytes_received: 35_000,
+      })
+      expect(await jsonOf(await legacy.append(lead, id, 0, parts[0] as Buffer))).toMatchObject({
+        chunks_received: 3,
+        bytes_received: 45_000,
+      })
       await expectWhole(lead, id, parts)
-      expect(crashes).toBe(1)
     },
   )
-
-  test.for(['composed-recorded', 'became'])('at the step %s, and then the client goes on appending', async (step) => {
-    const lead = await server.lead()
-    const id = await legacy.begin(lead)
-    const parts = [noise(30_000), noise(5_000), noise(10_000)]
-    for (const index of [0, 1]) await legacy.append(lead, id, index, noise(20_000))
-    await legacy.append(lead, id, 1, parts[1] as Buffer)
-    await server.restart({ RECORDINGS_TEST_CRASH_AT: step })
-    await expect(legacy.finalize(lead, id, 2)).rejects.toThrow()
-    await server.restart({ RECORDINGS_TEST_CRASH_AT: '' })
-    expect(await jsonOf(await legacy.append(lead, id, 2, parts[2] as Buffer))).toMatchObject({
-      chunks_received: 3,
-      bytes_received: 35_000,
-    })
-    expect(await jsonOf(await legacy.append(lead, id, 0, parts[0] as Buffer))).toMatchObject({
-      chunks_received: 3,
-      bytes_received: 45_000,
-    })
-    await expectWhole(lead, id, parts)
-  })
 
   test('between the write of a chunk and its record leaves an upload that can be finished without it', async () => {
     const lead = await server.lead()

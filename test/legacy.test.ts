@@ -366,12 +366,17 @@ describe('who may', () => {
     const lead = await harness.lead('telecaller-many')
     const many = legacyClient(harness, await tokenFor({ sub: 'telecaller-many' }))
     const ids = []
-    for (let i = 0; i < 64; i++) ids.push(await many.begin(lead))
+    for (let i = 0; i < 64; i++) {
+      const id = await many.begin(lead)
+      ids.push(id)
+      expect((await many.append(lead, id, 0, base64('0'))).status).toBe(202)
+    }
     const res = await many.init(lead)
     expect(res.headers.get('retry-after')).not.toBeNull()
     await expectError(res, 503, 'too_many_uploads')
     await many.cancel(lead, ids[0] as string)
     expect((await many.init(lead)).status).toBe(201)
+    for (const id of ids.slice(1)) await many.cancel(lead, id)
   })
 })
 

@@ -4,35 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
 import express from 'express'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { readConfig } from '../src/config/config.ts'
 import { ServiceError } from '../src/errors.ts'
 import { createEvents } from '../src/events.ts'
 import { requestLog } from '../src/http/request-log.ts'
-import { createLog, maskTokens } from '../src/log.ts'
+import { maskTokens } from '../src/log.ts'
+import { readableLog } from './support/log.ts'
 
 const JWT = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl'
-
-/** A log whose lines can be read, and awaited. */
-function readableLog(level = 'info') {
-  const lines: Record<string, unknown>[] = []
-  let wake = () => {}
-  const log = createLog(readConfig({ LOG_LEVEL: level }), {
-    write(line: string) {
-      lines.push(JSON.parse(line))
-      wake()
-    },
-  })
-  const line = async (): Promise<Record<string, unknown>> => {
-    for (;;) {
-      const next = lines.shift()
-      if (next) return next
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-    }
-  }
-  return { log, lines, line }
-}
 
 async function startApp(level?: string) {
   const { log, lines, line } = readableLog(level)

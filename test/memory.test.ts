@@ -20,7 +20,8 @@ test('a long file in one form stays under 250 MB', { timeout: 60_000 }, async ()
   expect((await server.memory()).peakBytes).toBeLessThan(250e6)
 })
 
-test('fifty legacy clients at once with chunks of 1 MiB stay under 250 MB', { timeout: 60_000 }, async () => {
+// Two threads that look into media are part of it, 26 MB each.
+test('fifty legacy clients at once with chunks of 1 MiB stay under 320 MB', { timeout: 60_000 }, async () => {
   const server = await startProcess()
   const legacy = legacyClient(server)
   const lead = await server.lead()
@@ -54,5 +55,5 @@ test('fifty legacy clients at once with chunks of 1 MiB stay under 250 MB', { ti
     expect((await connection.answer()).status).toBe(202)
     connection.destroy()
   }
-  expect((await server.memory()).peakBytes).toBeLessThan(250e6)
+  expect((await server.memory()).peakBytes).toBeLessThan(320e6)
 })

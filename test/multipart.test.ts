@@ -233,10 +233,41 @@ describe('a file name', () => {
     ["filename*=iso-8859-1''Gespr%E4ch.wav", 'Gespräch.wav'],
     ["filename=x.wav; filename*=UTF-8''%ff.wav", 'x.wav'], // no UTF-8
     ["filename=x.wav; filename*=UTF-16''a.wav", 'x.wav'],
+    ['filename="50% off.wav"', '50% off.wav'],
+    ['filename="100%25 done.wav"', '100%25 done.wav'], // browsers escape no percent sign
+    ['filename="a%ff.wav"', 'a%ff.wav'], // no UTF-8
+    ['filename="a%41.wav"', 'a%41.wav'], // no encoder encodes an A
+    ['filename="Gespr%C3%A4ch%201.m4a"', 'Gespräch 1.m4a'], // React Native from 0.77 on
+    ['filename="call%201%20(2).m4a"', 'call 1 (2).m4a'],
+    ['filename="%E0%A4%95%E0%A5%89%E0%A4%B2.m4a"', 'कॉल.m4a'],
+    ['filename="50%25%20off.wav"', '50% off.wav'],
+    ['filename="a%2522.wav"', 'a%22.wav'], // decoded once
+    ['filename="Gespr%c3%a4ch 1.m4a"', 'Gespräch 1.m4a'], // RFC 7578 §2, spaces left alone
+    ['filename="Gespräch%201.m4a"', 'Gespräch%201.m4a'], // what is not ASCII was not encoded
+    ['filename="a;b.m4a"; filename*=utf-8\'\'a;b.m4a', 'a;b.m4a'], // React Native 0.74 to 0.76
+    ['filename="ä; x=1.m4a"; filename*=utf-8\'\'%C3%A4;%20x=1.m4a', 'ä; x=1.m4a'],
+    ['filename="a;.m4a"; filename*=utf-8\'\'a;.m4a', 'a;.m4a'],
+    ['filename="x.wav"; filename*=UTF-8\'\'a%2522.wav', 'a%22.wav'],
+    ['filename="=?UTF-8?B?R2VzcHLDpGNoLndhdg==?="', 'Gespräch.wav'], // RFC 2047
+    ['filename="=?iso-8859-1?Q?Gespr=E4ch_1.wav?="', 'Gespräch 1.wav'],
+    ['filename="=?utf-8?Q?Gespr=C3?=\r\n =?utf-8?Q?=A4ch.wav?="', 'Gespräch.wav'], // cut in a character
+    ['filename="=?UTF-8*de?q?a=2Ewav?="', 'a.wav'],
+    ['filename="=?no-such?B?YS53YXY=?=.wav"', '=?no-such?B?YS53YXY=?=.wav'],
+    ['filename="what=?.wav"', 'what=?.wav'],
     ['filename=""', ''],
     ['foo=bar', undefined],
   ] as const)('%s', ([parameters, expected]) => {
     expect(nameIn(parameters)).toBe(expected)
+  })
+
+  test('of any text comes back from what React Native makes of it', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), (name) => {
+        // Text of ASCII alone may look like text that browsers escape; it is the same either way.
+        fc.pre(name.isWellFormed())
+        expect(nameIn(`filename="${encodeURIComponent(name)}"`)).toBe(name)
+      }),
+    )
   })
 })
 

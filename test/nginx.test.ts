@@ -69,5 +69,59 @@ describe.skipIf(!hasNginx)('behind nginx (skipped without the package nginx-ligh
       expect(nginx.accessLog()).toContain(new URL(link).pathname)
       expect(nginx.accessLog()).not.toContain(token.slice(0, 20))
     })
+
+    const cannotRead = {
+      'whose workers may not read the recordings': { user: 'nobody nogroup' },
+      'with the wrong alias': { recordingsDir: '/nonexistent' },
+    }
+    for (const [name, options] of Object.entries(cannotRead)) {
+      test.skipIf('user' in options && process.getuid?.() !== 0)(
+        `nginx ${name}: the listener hears it from the service, and both logs say so`,
+        async () => {
+          const blind = await startNginx({
+            upstream: service.url,
+            recordingsDir: path.join(service.dir, 'recordings'),
+            ...options,
+          })
+          try {
+            const { url } = await record(service, '0123456789')
+            const link = `${url.replace(service.url, blind.origin)}/playback-links`
+            const made = await fetch(link, { method: 'POST', headers: authorization() })
+            const address = ((await made.json()) as { url: string }).url
+            const { nginxCouldNotSend: before } = service.service.events.counters
+            const whole = await ask(address)
+            expect(whole).toMatchObject({ status: 200, text: '0123456789' })
+            expect(whole.headers['content-type']).toBe('audio/wav')
+            const part = await ask(address, 'GET', { range: 'bytes=2-4' })
+            expect(part).toMatchObject({ status: 206, text: '234' })
+            expect(part.headers['content-range']).toBe('bytes 2-4/10')
+            expect(service.service.events.counters.nginxCouldNotSend).toBe(before + 2)
+            const played = blind.accessLog().match(/^.*"GET .*$/gm) ?? []
+            expect(played.filter((line) => line.endsWith(' service-since-nginx-failed'))).toHaveLength(2)
+            const token = new URL(address).searchParams.get('token') as string
+            expect(blind.accessLog() + blind.errorLog()).not.toContain(token)
+
+            const others = await ask(address.replace(/token=.*/, 'token=x'))
+            expect(others).toMatchObject({ status: 401, text: expect.stringContaining('link_invalid') })
+            const gone = await ask(`${blind.origin}/protected-recordings/x`, 'GET', authorization())
+            expect(gone).toMatchObject({ status: 404, text: expect.stringContaining('route_not_found') })
+          } finally {
+            await blind.stop()
+          }
+        },
+      )
+    }
+
+    test("a client cannot say in nginx' name that it failed", async () => {
+      const { url } = await record(service, '0123456789')
+      const before = service.service.events.counters.nginxCouldNotSend
+      const res = await ask(url.replace(service.url, nginx.origin), 'GET', {
+        ...authorization(),
+        'x-accel-failed': 'yes',
+      })
+      expect(res).toMatchObject({ status: 200, text: '0123456789' })
+      expect(service.service.events.counters.nginxCouldNotSend).toBe(before)
+      expect(nginx.accessLog().trim().split('\n').at(-1)).toMatch(/ nginx$/)
+    })
   })
 })

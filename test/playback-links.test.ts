@@ -153,7 +153,26 @@ describe('what a link does not do', () => {
     ]) {
       expect(codeOf(await ask(`${recording.url}?token=${forged}`)), forged).toEqual([401, 'link_invalid'])
     }
-    expect((await ask(`${recording.url}?token=${token}&token=${token}`)).status).toBe(401)
+    expect((await ask(`${recording.url}?token=${token}&token=${token}`)).status).toBe(400)
+  })
+})
+
+describe('another scheme beside a link', () => {
+  test.for(['Basic dTpw', 'Digest username="u"', 'bearertoken', ''])(
+    'does not beat it: "%s"',
+    async (authorization) => {
+      const link = await linkTo(recording)
+      expect((await ask(link, 'GET', { authorization })).text).toBe('0123456789')
+      expect((await ask(recording.url, 'GET', { authorization })).status).toBe(401)
+    },
+  )
+  test('but a login does', async () => {
+    const link = await linkTo(recording)
+    const as = (authorization: string) => ask(link, 'GET', { authorization })
+    expect((await as(`Bearer ${other}`)).status).toBe(403)
+    expect((await as(`bearer ${telecaller}`)).status).toBe(200)
+    expect((await as('Bearer')).status).toBe(401)
+    expect((await as('Bearer x')).status).toBe(401)
   })
 })
 
@@ -180,6 +199,22 @@ describe('a link ends', () => {
     expect(codeOf(await ask(links.telecaller, 'GET', { range: 'bytes=0-0' }))).toEqual([403, 'not_your_lead'])
     expect((await ask(links.supervisor)).text).toBe('moving')
     expect((await makeLink(moving, { token: other })).status).toBe(201)
+  })
+
+  test('when who asked for it is no supervisor any more: their newest token tells; and again plays when they are', async () => {
+    const played = await record(service, 'role')
+    const sub = 'auth0|promoted'
+    const iat = Math.floor(clock.now() / 1000) - 100
+    const as = (role: string, seconds: number) => tokenFor({ sub, role, iat: iat + seconds, exp: iat + 86_400 })
+    const look = async (token: string) => service.api('GET', `/api/leads/${played.leadId}/recordings`, { token })
+    const link = await linkTo(played, await as('supervisor', 0))
+    expect((await ask(link)).text).toBe('role')
+    expect((await look(await as('telecaller', 10))).status).toBe(403)
+    expect(codeOf(await ask(link))).toEqual([403, 'not_your_lead'])
+    expect((await look(await as('supervisor', 5))).status).toBe(200) // an older token, which still holds
+    expect(codeOf(await ask(link))).toEqual([403, 'not_your_lead'])
+    await look(await as('supervisor', 20))
+    expect((await ask(link)).text).toBe('role')
   })
 
   test('when the recording is deleted, even in the middle of listening', async () => {

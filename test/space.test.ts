@@ -1,13 +1,18 @@
 import { mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { createSpace } from '../src/storage/space.ts'
+import { connectTo } from './support/raw.ts'
 import { afterwards, movingClock, startService } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
+
+const GiB = 2 ** 30
+const WAIT = { timeout: 10_000 }
 
 describe('what is promised to open uploads', () => {
   test('is what the table says they may still bring, whatever became of them', async () => {
@@ -109,10 +114,95 @@ describe('room', () => {
     expect(outcomes.filter((each) => each.status === 'fulfilled')).toHaveLength(3)
   })
 
+  const free = async ({ uploadsDir }: { uploadsDir: string }) => {
+    const fs = await statfs(uploadsDir)
+    return fs.bavail * fs.bsize
+  }
+
+  test('is a quarter of what is free for one caller, but for a single upload', async () => {
+    const dirs = await folder()
+    const tenth = Math.floor((await free(dirs)) / 10)
+    const space = await createSpace(dirs, 0)
+    await space.reserve({ id: 'a', callerId: 'one', length: tenth, offset: 0 })
+    await space.reserve({ id: 'b', callerId: 'one', length: tenth, offset: 0 })
+    const third = { id: 'c', callerId: 'one', length: tenth, offset: 0 }
+    await expect(space.reserve(third)).rejects.toMatchObject({ code: 'insufficient_storage' })
+    await space.reserve({ id: 'd', callerId: 'two', length: 4 * tenth, offset: 0 })
+    space.arrived('a', tenth)
+    await space.reserve(third)
+    expect(space.reservedBytes).toBe(6 * tenth)
+  })
+
+  test('of uploads that never got a byte gives way to their caller’s next, and to others', async () => {
+    const dirs = await folder()
+    const tenth = Math.floor((await free(dirs)) / 10)
+    const space = await createSpace(dirs, 0)
+    const made = (id: string, callerId: string, tenths: number) => ({ id, callerId, length: tenths * tenth, offset: 0 })
+    for (let i = 0; i < 35; i++) await space.reserve({ ...made(`idle-${i}`, 'one', 1), givesWay: true })
+    expect(space.reservedBytes).toBe(2 * tenth)
+    await space.reserve(made('large', 'two', 10))
+    expect(space.reservedBytes).toBe(10 * tenth)
+    // The first byte asks for the room again.
+    await expect(space.keep(made('idle-34', 'one', 1))).rejects.toMatchObject({ code: 'insufficient_storage' })
+    space.release('large')
+    await space.keep(made('idle-34', 'one', 1))
+    await space.reserve(made('large', 'two', 8))
+    await expect(space.reserve(made('more', 'two', 8))).rejects.toMatchObject({ status: 507 })
+    expect(space.reservedBytes).toBe(9 * tenth)
+  })
+
+  test('that was promised before a start counts for its caller, and gives way if no byte came', async () => {
+    const dirs = await folder()
+    const tenth = Math.floor((await free(dirs)) / 10)
+    const space = await createSpace(dirs, 0, [
+      { id: 'begun', callerId: 'one', length: 2 * tenth, offset: 1 },
+      { id: 'idle', callerId: 'two', length: 8 * tenth - 1_000_000, offset: 0, givesWay: true },
+    ])
+    await expect(space.reserve({ id: 'a', callerId: 'one', length: tenth, offset: 0 })).rejects.toMatchObject({
+      status: 507,
+    })
+    await space.reserve({ id: 'b', callerId: 'three', length: 5 * tenth, offset: 0 })
+    expect(space.reservedBytes).toBe(7 * tenth - 1)
+  })
+
   test('is kept free as far as the setting says', async () => {
     const space = await createSpace(await folder(), 100 * TERABYTE)
     await expect(space.reserve({ id: 'a', length: 1, offset: 0 })).rejects.toMatchObject({ status: 507 })
   })
+})
+
+test('thirty-five creations and forty forms that bring nothing leave room for everybody else', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'space-'))
+  afterwards(() => rm(dir, { recursive: true }))
+  const fs = await statfs(dir)
+  // Some 4 GiB are left to give.
+  const floor = fs.bavail * fs.bsize - 4 * GiB
+  const harness = await startService({ env: { RECORDINGS_MIN_FREE_SPACE: String(floor) } })
+  const tus = tusClient(harness.tokens.telecaller)
+  const lead = await harness.lead()
+  const idle: string[] = []
+  for (let i = 0; i < 35; i++) idle.push(await tus.begin(lead, GiB / 2))
+  const forms = await Promise.all(
+    Array.from({ length: 40 }, async () => {
+      const connection = await connectTo(harness.url, { Authorization: `Bearer ${harness.tokens.telecaller}` })
+      connection.head('POST', lead.recordings, {
+        'Content-Type': 'multipart/form-data; boundary=b',
+        'Content-Length': String(GiB / 2),
+      })
+      connection.send('--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nx')
+      return connection
+    }),
+  )
+  // The caller’s quarter is soon full, and the others are told.
+  const told = await Promise.all(forms.map((each) => Promise.race([each.answer(), sleep(5_000)])))
+  expect(told.filter((each) => each?.status === 507).length).toBeGreaterThan(30)
+  const others = await harness.lead('telecaller-b')
+  const other = tusClient(harness.tokens.other)
+  const url = await other.begin(others, GiB)
+  expect((await other.patch(url, 0, noise(100))).status).toBe(204)
+  for (const form of forms) form.destroy()
+  // Room is claimed again with the first byte, once the forms have gone.
+  await expect.poll(async () => (await tus.patch(idle[0] as string, 0, noise(100))).status, WAIT).toBe(204)
 })
 
 test('beginnings at once do not overshoot the limit of a caller', async () => {
@@ -120,10 +210,14 @@ test('beginnings at once do not overshoot the limit of a caller', async () => {
   const tus = tusClient(harness.tokens.telecaller)
   const lead = await harness.lead()
   const begin = () =>
-    tus.create(lead.uploads, {
-      'upload-length': '10',
-      'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
-    })
+    tus.create(
+      lead.uploads,
+      {
+        'upload-length': '10',
+        'upload-metadata': metadata({ filename: 'call.wav', call_log_id: lead.callLogId }),
+      },
+      noise(1),
+    )
   const answers = await Promise.all(Array.from({ length: 30 }, begin))
   expect(answers.filter((each) => each.status === 201)).toHaveLength(5)
   const refused = answers.find((each) => each.status !== 201)

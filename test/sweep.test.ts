@@ -3,7 +3,9 @@ import path from 'node:path'
 import { eq, sql } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { leads, recordings, uploads } from '../src/db/schema.ts'
-import { planSweep, type Step, unknownRecordings } from '../src/uploads/sweep.ts'
+import { quarantine } from '../src/storage/disk/quarantine.ts'
+import { strangers } from '../src/uploads/strangers.ts'
+import { planSweep, type Step } from '../src/uploads/sweep.ts'
 import { movingClock, startService } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
 
@@ -19,12 +21,10 @@ const plan = async (): Promise<Step[]> => {
     steps.push(step)
   return steps
 }
-const strangers = async (): Promise<string[]> => {
-  const { config, ...service } = harness.service
+const found = async (what: 'unknown' | 'stray'): Promise<string[]> => {
   const files: string[] = []
-  for await (const { file } of unknownRecordings({ ...service, uploadsDir: config.uploadsDir, limits: config.uploads }))
-    files.push(file)
-  return files
+  for await (const stranger of strangers(harness.service)) if (stranger.what === what) files.push(stranger.file)
+  return files.sort()
 }
 const idOf = (url: string) => url.split('/').pop() as string
 const at = (folder: 'uploads' | 'recordings', file: string) => path.join(harness.dir, folder, file)
@@ -169,10 +169,11 @@ describe('bytes that belong to nothing', () => {
         .set({ state: 'concatenated', finalId: idOf(url) })
         .where(eq(uploads.id, idOf(part))),
     )
-    clock.advance(23 * HOUR)
     await tus.patch(url, 0, noise(1))
     clock.advance(23 * HOUR)
     await tus.patch(url, 1, noise(1))
+    clock.advance(23 * HOUR)
+    await tus.patch(url, 2, noise(1))
     clock.advance(23 * HOUR)
     await sweep()
     expect(await harness.files('uploads')).toContain(idOf(part))
@@ -203,13 +204,44 @@ describe('bytes that belong to nothing', () => {
     const unknown = 'lead-x/call-x_20260101T000000Z_0123456789ab.wav'
     await put(at('recordings', unknown))
     const known = await record()
-    expect(await strangers()).toEqual([])
+    expect(await found('unknown')).toEqual([])
     clock.advance(100 * HOUR)
     await sweep()
     expect(await harness.files('recordings')).toEqual(expect.arrayContaining([unknown, known.row.path]))
     // But an operator hears of them.
-    expect(await strangers()).toEqual([unknown])
+    expect(await found('unknown')).toEqual([unknown])
     await rm(at('recordings', unknown))
+  })
+
+  test('are set aside for a week in a folder of the day, and then removed by the sweep', async () => {
+    const unknown = 'lead-y/call-y_20260101T000000Z_0123456789ab.wav'
+    await put(at('recordings', unknown))
+    const { library } = harness.service
+    const aside = await quarantine(library.directory, unknown, clock.now())
+    expect(aside).toMatch(/^\.quarantine\/\d{4}-\d\d-\d\d\/lead-y\/call-y_/)
+    clock.advance(7 * 24 * HOUR)
+    await sweep()
+    expect(await harness.files('recordings')).toContain(aside)
+    expect(await found('unknown')).toEqual([])
+    clock.advance(24 * HOUR)
+    const folder = path.dirname(path.dirname(aside))
+    expect(await plan()).toContainEqual(expect.objectContaining({ act: 'remove', file: folder, bytes: 10 }))
+    await sweep()
+    expect(await harness.files('recordings')).not.toContain(aside)
+  })
+
+  test('are no other things that lie in the recordings directory: those are told of, and left alone', async () => {
+    await put(at('recordings', 'lost+found/#123'))
+    await put(at('recordings', 'notes.txt'))
+    await put(at('recordings', 'README'))
+    await put(at('recordings', 'lead-z/notes.txt'))
+    await record()
+    const strays = ['README', 'lead-z/notes.txt', 'lost+found', 'notes.txt']
+    expect(await found('stray')).toEqual(strays)
+    clock.advance(100 * HOUR)
+    await sweep()
+    expect(await found('stray')).toEqual(strays)
+    expect(harness.service.events.counters.sweepFailed).toBe(0)
   })
 })
 

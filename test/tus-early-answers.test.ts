@@ -12,6 +12,11 @@ const patching = (offset: number, length: number) => ({
   'Content-Type': OFFSET_TYPE,
   'Content-Length': String(length),
 })
+const chunkedAt = (offset: number) => ({
+  'Upload-Offset': String(offset),
+  'Content-Type': OFFSET_TYPE,
+  'Transfer-Encoding': 'chunked',
+})
 const MIB = 1024 * 1024
 
 describe('an answer that comes before the body has', () => {
@@ -40,10 +45,9 @@ describe('an answer that comes before the body has', () => {
     },
   )
 
-  const chunked = { 'Upload-Offset': '1', 'Content-Type': OFFSET_TYPE, 'Transfer-Encoding': 'chunked' }
   test.for([
     ['of 900 MiB', patching(0, 900 * MIB), 413, 'close'],
-    ['without end', chunked, 409, 'keep-alive'],
+    ['without end', chunkedAt(1), 409, 'keep-alive'],
   ] as const)(
     'is read before a body %s, which is not waited for: the connection ends',
     async ([, headers, status, then]) => {
@@ -105,6 +109,89 @@ describe('Expect: 100-continue (RFC 9110 §10.1.1)', () => {
     expect(answer.status).toBe(201)
     expect(answer.headers.get('upload-offset')).toBe('10')
     connection.destroy()
+  })
+
+  describe('a success that needs no body comes behind a 100 all the same: Java takes it for a refusal else', () => {
+    const expecting = { Expect: '100-continue' }
+    const finished = async () => {
+      const lead = await harness.lead()
+      const url = await tus.begin(lead, 10)
+      const done = await tus.patch(url, 0, noise(10))
+      return { lead, url, recording: done.headers.get('content-location') as string }
+    }
+    const keyed = (lead: { callLogId: string }) => ({
+      ...creating(lead.callLogId, 'call.wav'),
+      'Idempotency-Key': `"${lead.callLogId}"`,
+    })
+    type Way = [
+      string,
+      string,
+      (of: Awaited<ReturnType<typeof finished>>) => Promise<string>,
+      Record<string, string>,
+      number,
+    ]
+    const ways: Way[] = [
+      ['PATCH of a finished upload', 'PATCH', async ({ url }) => url, patching(10, 0), 204],
+      ['chunked PATCH of a finished upload', 'PATCH', async ({ url }) => url, chunkedAt(10), 204],
+      ['empty PATCH', 'PATCH', async ({ lead }) => tus.begin(lead, 10), patching(0, 0), 204],
+      ['DELETE', 'DELETE', async ({ lead }) => tus.begin(lead, 10), {}, 204],
+      ['HEAD', 'HEAD', async ({ url }) => url, {}, 200],
+      ['OPTIONS', 'OPTIONS', async ({ lead }) => lead.uploads, {}, 204],
+      ['playback', 'GET', async ({ recording }) => recording, {}, 200],
+    ]
+    test.for(ways)('%s', async ([, method, at, headers, status]) => {
+      const url = await at(await finished())
+      const connection = await connect()
+      connection.head(method, url, { ...expecting, ...headers })
+      expect((await connection.answer()).status).toBe(100)
+      if (headers['Transfer-Encoding']) connection.lastChunk()
+      expect((await connection.answer()).status).toBe(status)
+      connection.destroy()
+    })
+
+    test('a creation that is there already', async () => {
+      const { lead } = await finished()
+      const bytes = noise(10)
+      for (const _ of ['made', 'there']) {
+        const connection = await connect()
+        connection.head('POST', lead.uploads, keyed(lead))
+        expect((await connection.answer()).status).toBe(100)
+        connection.send(bytes)
+        const answer = await connection.answer()
+        expect([answer.status, answer.headers.get('upload-offset')]).toEqual([201, '10'])
+        connection.destroy()
+      }
+    })
+
+    test('once, and no second time, where the body is asked for', async () => {
+      const { lead, recording } = await finished()
+      const connection = await connect()
+      const body = JSON.stringify({ action: 'init', filename: 'call.aac', call_log_id: lead.callLogId })
+      const json = { ...expecting, 'Content-Type': 'application/json' }
+      connection.head('POST', lead.recordings, { ...json, 'Content-Length': String(body.length) })
+      expect((await connection.answer()).status).toBe(100)
+      connection.send(body)
+      expect((await connection.answer()).status).toBe(201)
+      connection.head('POST', `${recording}/playback-links`, { ...json, 'Content-Length': '2' })
+      expect((await connection.answer()).status).toBe(100)
+      connection.send('{}')
+      expect((await connection.answer()).status).toBe(201)
+      connection.destroy()
+    })
+
+    test('not for a refusal', async () => {
+      const { url, lead } = await finished()
+      for (const [method, target, headers, status] of [
+        ['PATCH', url, patching(5, 5), 409],
+        ['PATCH', `${lead.uploads}/unknown`, patching(0, 5), 404],
+        ['POST', lead.recordings, { 'Content-Type': 'text/plain', 'Content-Length': '5' }, 415],
+      ] as const) {
+        const connection = await connect()
+        connection.head(method, target, { ...expecting, ...headers })
+        expect((await connection.answer()).status).toBe(status)
+        connection.destroy()
+      }
+    })
   })
 
   test('a refused creation is told so before a byte is sent', async () => {

@@ -1,5 +1,5 @@
 /** The real client, over good lines and bad ones. */
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { Upload, type UploadOptions } from 'tus-js-client'
 import { describe, expect, test } from 'vitest'
@@ -162,6 +162,46 @@ test('the first bytes may come with the creation', async () => {
   })
   expect(offsets).toEqual([String(MIB)])
   expect(await recordingsOf(lead)).toMatchObject([{ size: bytes.length, sha256: sha256(bytes) }])
+})
+
+describe.for([
+  ['breaks off', false],
+  ['stalls with its socket open', true],
+] as const)('under a key, over a line that %s at the first try', ([, stalls]) => {
+  const bytes = noise(3 * MIB)
+  const stored = async (more: Partial<UploadOptions>, budgets: number[]) => {
+    const lead = await harness.lead()
+    const proxy = await cuttingProxy(
+      () => harness.url,
+      () => budgets.shift() ?? Number.POSITIVE_INFINITY,
+      { stalls },
+    )
+    const options = optionsFor(lead)
+    await upload(bytes, {
+      ...options,
+      endpoint: proxy.through(lead.uploads),
+      headers: { ...options.headers, 'Idempotency-Key': `"${randomUUID()}"` },
+      ...more,
+    })
+    expect(proxy.cuts).toBeGreaterThan(0)
+    expect(await recordingsOf(lead)).toMatchObject([{ size: bytes.length, sha256: sha256(bytes) }])
+  }
+
+  test.for([1, 2, 3, 4])('the bytes of a creation are kept, and it goes on: time %i of 4', async (n) => {
+    await stored({ uploadDataDuringCreation: true }, [(n * MIB) / 5])
+  })
+  test.for([1, 2, 3, 4])('equal parts and unequal ones become one recording: time %i of 4', async (n) => {
+    const boundaries = [
+      { start: 0, end: n * 1_000 },
+      { start: n * 1_000, end: bytes.length },
+    ]
+    const parts = n % 2 === 0 ? { parallelUploads: n } : { parallelUploads: 2, parallelUploadBoundaries: boundaries }
+    // One of two connections has the longer part.
+    await stored(parts, [MIB / 2, MIB / 2])
+  })
+  test.for([1, 2, 3, 4])('parts whose bytes come with their creation: time %i of 4', async (n) => {
+    await stored({ parallelUploads: 2, uploadDataDuringCreation: true }, [(n * MIB) / 5])
+  })
 })
 
 test('the client ends an upload for good', async () => {

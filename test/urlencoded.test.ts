@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readUrlencoded } from '../src/doors/legacy/urlencoded.ts'
+import { atOnce } from './support/passes.ts'
 
 /** All fields, the chunk as text among them. */
 function read(text: string): Record<string, string> {
-  const { params, chunk } = readUrlencoded(Buffer.from(text))
+  const { params, chunk } = atOnce(readUrlencoded(Buffer.from(text)))
   return chunk ? { ...params, chunk: chunk.toString() } : params
 }
 
@@ -40,6 +41,17 @@ describe('a form in one line', () => {
   ] as const)('%s', ([text, expected]) => {
     expect(read(text)).toEqual(expected)
     expect(read(text)).toEqual(reference(text))
+  })
+
+  test('is decoded whole where an escape stands across two slices', () => {
+    for (const shift of [0, 1, 2]) {
+      expect(read(`chunk=${'A'.repeat(shift)}${'%41'.repeat(800_000)}`).chunk).toBe('A'.repeat(shift + 800_000))
+    }
+  })
+
+  test('may have a thousand fields', () => {
+    expect(Object.keys(read(Array.from({ length: 1_000 }, (_, i) => `f${i}=1`).join('&')))).toHaveLength(1_000)
+    expect(() => read('a&'.repeat(1_001))).toThrow(/1000/)
   })
 
   test('may have 64 KiB beside its chunk', () => {

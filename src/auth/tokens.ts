@@ -1,53 +1,36 @@
 /**
- * Who is asking, and may they touch this lead.
+ * Who is asking: the bearer token of a request, checked.
  *
  * Tokens are JWTs (RFC 7519) with pinned algorithms; `sub` and `exp` are required. Verified tokens are remembered by
- * their hash until they expire, five minutes at most, so that a phone's hundred chunks cost one verification.
- * Ownership is never remembered: it is asked of the database on every request.
+ * their hash until they expire, five minutes at most, so that a phone's hundred chunks cost one verification. What the
+ * caller may do is not asked here.
  */
 
-import { hash, randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
-import { eq, sql } from 'drizzle-orm'
-import type { Request, RequestHandler, Response } from 'express'
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  errors as joseErrors,
-  jwtVerify,
-} from 'jose'
+import { hash } from 'node:crypto'
+import { type JWTPayload, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../db/database.ts'
-import { type Lead, leads } from '../db/schema.ts'
 import { passing, ServiceError } from '../errors.ts'
-import { isId } from '../ids.ts'
-
-export const ROLES = ['telecaller', 'supervisor', 'service'] as const
-export type Role = (typeof ROLES)[number]
-
-export interface Caller {
-  id: string
-  role: Role
-}
-
-/** What a caller wants of a lead: `upload` brings bytes in, `use` lists, plays and deletes, `write` changes the lead itself. */
-export type Act = 'upload' | 'use' | 'write'
+import { isCallerId } from '../ids.ts'
+import { type Caller, ROLES, type Role } from '../leads/rights.ts'
+import { failedCheck } from './failed-check.ts'
+import { keysOf } from './keys.ts'
+import { NewestRoles } from './newest-roles.ts'
 
 const CLOCK_TOLERANCE_SECONDS = 30
 const REMEMBERED_TOKENS = 10_000
 const REMEMBER_MS = 5 * 60_000
 
-export interface Auth {
-  /** @throws ServiceError `unauthenticated`, `token_expired` with `WWW-Authenticate` (RFC 6750 §3) */
+export interface Tokens {
+  /** @throws ServiceError `unauthenticated`, `token_expired` with `WWW-Authenticate` (RFC 6750 §3); `unavailable` */
   authenticate(authorization: string | undefined): Promise<Caller>
-  /** The lead, if the caller may do this to it. @throws ServiceError 403 or 404 as the contract says */
-  leadFor(caller: Caller, leadId: string, act: Act): Promise<Lead>
-  /** Express middleware: settles who is asking before anything else of the route runs. */
-  required: RequestHandler
+  /** A caller of earlier, with the role that they have today as far as it is known. */
+  asOfToday(caller: Caller): Caller
 }
+
+/** Whether a request brings a login: another scheme beside a playback link is somebody else's business. */
+export const isBearer = (authorization: string | undefined): authorization is string =>
+  authorization !== undefined && /^Bearer(?: |$)/i.test(authorization)
 
 const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, invalid: boolean, cause?: unknown) =>
   new ServiceError(code, sentence, {
@@ -59,62 +42,55 @@ const challenge = (code: 'unauthenticated' | 'token_expired', sentence: string, 
     },
   })
 
-/** The caller that `required` found; only for handlers behind it. */
-export function callerOf(res: Response): Caller {
-  const { caller } = res.locals as { caller?: Caller }
-  if (!caller) throw new Error('callerOf: the route is not behind auth.required')
-  return caller
-}
+/** The sentence is the same for every fault; the reason is for the log. */
+const notValid = (reason: string, cause?: unknown) =>
+  challenge('unauthenticated', 'The token is not valid.', true, new Error(reason, { cause }))
 
-/** For whoever has the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
-export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act: Act): void {
-  if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
-    throw new ServiceError('not_your_lead', 'This lead belongs to another telecaller.')
-  }
-  if (caller.role === 'supervisor' && act === 'upload') {
-    throw new ServiceError('forbidden', 'A supervisor listens to recordings and uploads none.')
-  }
-}
+/** The faults that are the token's own; with a set of keys, all others are the set's. */
+const TOKEN_FAULTS = [
+  joseErrors.JWTClaimValidationFailed,
+  joseErrors.JWTExpired,
+  joseErrors.JWTInvalid,
+  joseErrors.JWSInvalid,
+  joseErrors.JWSSignatureVerificationFailed,
+  joseErrors.JOSEAlgNotAllowed,
+  joseErrors.JOSENotSupported,
+  joseErrors.JWKSNoMatchingKey,
+]
 
-/** A secret kept in a file (mode 0600), made where it is missing. */
-export async function keptSecret(file: string): Promise<Uint8Array> {
+/** Keys that were not to be had, or none of them to be read. */
+const isFaultOfKeys = (error: unknown): boolean => !TOKEN_FAULTS.some((fault) => error instanceof fault)
+
+type VerifyOptions = NonNullable<Parameters<typeof jwtVerify>[2]>
+
+/** A token that names no key is tried with each that may be meant. */
+async function verifiedWith(keys: JWTVerifyGetKey, token: string, options: VerifyOptions): Promise<JWTPayload> {
   try {
-    await writeFile(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
+    return (await jwtVerify(token, keys, options)).payload
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  const secret = new TextEncoder().encode((await readFile(file, 'utf8')).trim())
-  if (secret.length < 32)
-    throw new Error(`the secret in ${file} is shorter than 32 bytes; remove the file to have a new one made`)
-  return secret
-}
-
-async function verificationKey(config: Config['auth']): Promise<Uint8Array | JWTVerifyGetKey> {
-  switch (config.key.kind) {
-    case 'secret':
-      return config.key.secret
-    case 'made':
-      return keptSecret(config.key.file)
-    case 'jwks-url':
-      return createRemoteJWKSet(config.key.url)
-    case 'jwks-file':
-      return createLocalJWKSet(JSON.parse(await readFile(config.key.file, 'utf8')))
+    if (!(error instanceof joseErrors.JWKSMultipleMatchingKeys)) throw error
+    let last: unknown = new joseErrors.JWKSInvalid('no key of the set can be read')
+    for await (const key of error) {
+      try {
+        return (await jwtVerify(token, key, options)).payload
+      } catch (refusal) {
+        last = refusal
+        if (!(refusal instanceof joseErrors.JWSSignatureVerificationFailed)) break
+      }
+    }
+    throw last
   }
 }
 
-export async function createAuth(config: Config['auth'], db: Database, clock: Clock): Promise<Auth> {
-  const key = await verificationKey(config)
-  const remembered = new Map<string, { caller: Caller; untilMs: number }>()
-  const leadById = db.orm
-    .select()
-    .from(leads)
-    .where(eq(leads.id, sql.placeholder('id')))
-    .prepare()
+export async function createTokens(config: Config['auth'], clock: Clock): Promise<Tokens> {
+  const keys = await keysOf(config.key)
+  const remembered = new Map<string, { caller: Caller; fromMs: number; untilMs: number }>()
+  const roles = new NewestRoles()
 
   function callerFrom(payload: JWTPayload): Caller {
     const role = payload.role ?? 'telecaller'
-    if (!isId(payload.sub)) throw challenge('unauthenticated', 'The token names no caller (sub).', true)
-    if (!ROLES.includes(role as Role)) throw challenge('unauthenticated', 'The role in the token is unknown.', true)
+    if (!isCallerId(payload.sub)) throw notValid('sub: it is not 1 to 255 characters without control characters')
+    if (!ROLES.includes(role as Role)) throw notValid(`role: it is none of ${ROLES.join(', ')}`)
     return { id: payload.sub, role: role as Role }
   }
 
@@ -128,33 +104,36 @@ export async function createAuth(config: Config['auth'], db: Database, clock: Cl
       ...(config.audience !== undefined && { audience: config.audience }),
     }
     try {
-      // The two overloads differ in the key alone.
-      const { payload } =
-        typeof key === 'function' ? await jwtVerify(token, key, options) : await jwtVerify(token, key, options)
-      return payload
+      if (typeof keys === 'function') return await verifiedWith(keys, token, options)
+      return (await jwtVerify(token, keys, options)).payload
     } catch (error) {
-      if (error instanceof joseErrors.JWTExpired)
-        throw challenge('token_expired', 'The token has expired.', true, error)
-      const keysOutOfReach =
-        error instanceof joseErrors.JWKSTimeout || (error instanceof TypeError && config.key.kind === 'jwks-url')
-      if (keysOutOfReach || (error as Error).message?.startsWith('Expected 200 OK')) {
+      if (typeof keys === 'function' && isFaultOfKeys(error)) {
         throw passing(
           'unavailable',
           'The keys that tokens are checked with are out of reach; try again shortly.',
           error,
         )
       }
-      throw challenge('unauthenticated', 'The token is not valid.', true, error)
+      const reason = failedCheck(error, token, config)
+      if (!(error instanceof joseErrors.JWTExpired)) throw notValid(reason, error)
+      throw challenge('token_expired', 'The token has expired.', true, new Error(reason, { cause: error }))
     }
   }
 
   async function authenticate(authorization: string | undefined): Promise<Caller> {
-    if (authorization === undefined) throw challenge('unauthenticated', 'A bearer token is required.', false)
+    if (authorization === undefined) {
+      throw challenge('unauthenticated', 'A bearer token is required.', false, new Error('Authorization: missing'))
+    }
     const token = /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1]
-    if (token === undefined) throw challenge('unauthenticated', 'The Authorization header holds no bearer token.', true)
+    if (token === undefined) {
+      const cause = new Error('Authorization: no bearer token in it')
+      throw challenge('unauthenticated', 'The Authorization header holds no bearer token.', true, cause)
+    }
     const digest = hash('sha256', token, 'base64')
     const known = remembered.get(digest)
-    if (known && known.untilMs > clock.now()) return known.caller
+    const nowMs = clock.now()
+    // A clock that was set back is no reason to trust a token for longer.
+    if (known && known.fromMs <= nowMs && nowMs < known.untilMs) return known.caller
     const payload = await verify(token)
     const caller = callerFrom(payload)
     const expiresAtMs = ((payload.exp ?? 0) + CLOCK_TOLERANCE_SECONDS) * 1000
@@ -165,24 +144,10 @@ export async function createAuth(config: Config['auth'], db: Database, clock: Cl
         break
       }
     }
-    remembered.set(digest, { caller, untilMs: Math.min(expiresAtMs, clock.now() + REMEMBER_MS) })
+    remembered.set(digest, { caller, fromMs: nowMs, untilMs: Math.min(expiresAtMs, nowMs + REMEMBER_MS) })
+    roles.saw(caller, Math.min(payload.iat ?? Number.POSITIVE_INFINITY, nowMs / 1000))
     return caller
   }
 
-  async function leadFor(caller: Caller, leadId: string, act: Act): Promise<Lead> {
-    if (act === 'write' && caller.role !== 'service') {
-      throw new ServiceError('forbidden', 'Only the CRM itself may write leads and call logs.')
-    }
-    const lead = isId(leadId) ? await leadById.get({ id: leadId }) : undefined
-    if (!lead) throw new ServiceError('lead_not_found', 'There is no such lead.')
-    assertMay(caller, lead, act)
-    return lead
-  }
-
-  const required: RequestHandler = async (req: Request, res: Response, next) => {
-    res.locals.caller = await authenticate(req.headers.authorization)
-    next()
-  }
-
-  return { authenticate, leadFor, required }
+  return { authenticate, asOfToday: ({ id, role }) => ({ id, role: roles.of(id) ?? role }) }
 }

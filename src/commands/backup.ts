@@ -7,17 +7,19 @@
  */
 import { createHash } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { copyFile, link, mkdir, mkdtemp, open, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, link, mkdir, mkdtemp, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { asc, eq, inArray, sql } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
-import { type Database, openDatabase, openForReading, type ReadingDatabase } from '../db/database.ts'
+import { type Database, openDatabase, type ReadingDatabase } from '../db/database.ts'
 import { type Recording, recordings, uploads } from '../db/schema.ts'
+import { isDirectory } from '../storage/disk/directories.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
-import { type Library, openLibrary } from '../storage/disk/library.ts'
+import type { Library } from '../storage/disk/library.ts'
 import { OPEN_STATES } from '../uploads/upload.ts'
 import { everyRecording } from './every-recording.ts'
+import { openExisting } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
@@ -123,8 +125,8 @@ async function sha256OfFile(file: string): Promise<string> {
 }
 
 async function make(config: Config, folder: string): Promise<number> {
-  const live = openForReading(config.databaseFile)
-  const library = await openLibrary(config.recordingsDir)
+  const existing = await openExisting(config)
+  const { db: live, library } = existing
   try {
     const database = path.join(folder, 'recordings.db')
     await live.backup(database)
@@ -156,19 +158,31 @@ async function make(config: Config, folder: string): Promise<number> {
     process.stdout.write(`${count} recordings, ${inUnits(bytes)}\n`)
     return faults === 0 ? 0 : 1
   } finally {
-    library.close()
-    await live.close()
+    await existing.close()
   }
+}
+
+/** What speaks against a new directory there; undefined when nothing does. */
+async function objectionTo(config: Config, target: string): Promise<string | undefined> {
+  if ((await sizeOf(target)) !== undefined) return 'exists already: a backup goes into a directory of its own'
+  const parent = path.dirname(target)
+  if (!(await isDirectory(parent))) return `cannot be made: there is no directory ${parent}`
+  const place = await realpath(parent)
+  for (const directory of [config.dataDir, config.recordingsDir, config.uploadsDir]) {
+    const real = await realpath(directory).catch(() => directory)
+    if (place === real || place.startsWith(real + path.sep)) return `lies in ${directory}, which it is to be a copy of`
+  }
+  return undefined
 }
 
 /** @returns the exit code: 1 when a recording could not be taken in; the rest is there all the same */
 export async function backup(config: Config, directory: string): Promise<number> {
   const target = path.resolve(directory)
-  if ((await sizeOf(target)) !== undefined) {
-    process.stderr.write(`${directory} exists already: a backup goes into a directory of its own\n`)
+  const objection = await objectionTo(config, target)
+  if (objection !== undefined) {
+    process.stderr.write(`${directory} ${objection}\n`)
     return 2
   }
-  await mkdir(path.dirname(target), { recursive: true })
   const partial = await mkdtemp(`${target}.partial-`)
   try {
     const code = await make(config, partial)

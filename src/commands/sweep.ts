@@ -1,24 +1,25 @@
 /**
- * `call-recordings sweep`: what the server does by itself, done or shown.
+ * `call-recordings sweep`: what the server does by itself, done or shown; and what only an operator may have done.
  *
  * With `--dry-run` it only reads, and works beside a running server; without, the server must be down.
  */
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { openForReading } from '../db/database.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
-import { openLibrary } from '../storage/disk/library.ts'
-import { planSweep, type Step, unknownRecordings } from '../uploads/sweep.ts'
+import { quarantine } from '../storage/disk/quarantine.ts'
+import { type Stranger, strangers } from '../uploads/strangers.ts'
+import { planSweep, type Step } from '../uploads/sweep.ts'
+import { assertDirectory, openExisting } from './existing.ts'
 import { inUnits } from './progress.ts'
 
 export interface SweepOptions {
   dryRun: boolean
-  /** Removes the recordings that no row has ever heard of, too. */
+  /** Sets the recordings aside that no row has ever heard of. */
   unknown: boolean
 }
 
-function sentence(step: Step): string {
+function sentence(step: Step | Stranger): string {
   switch (step.act) {
     case 'finish':
       return `finish   upload ${step.uploadId}: it is whole`
@@ -36,6 +37,8 @@ function sentence(step: Step): string {
           return `MISSING  the file of recording ${step.recordingId}: recordings/${step.path}`
         case 'unknown':
           return `unknown  recordings/${step.file} (${inUnits(step.bytes)}): no row has ever heard of it`
+        case 'stray':
+          return `stray    recordings/${step.file}: it is none of the service's, and left alone`
       }
   }
 }
@@ -43,58 +46,76 @@ function sentence(step: Step): string {
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
 async function plan(config: Config): Promise<void> {
-  const db = openForReading(config.databaseFile)
-  const library = await openLibrary(config.recordingsDir)
+  const { db, library, close } = await openExisting(config)
   const parts = { db, library, uploadsDir: config.uploadsDir, clock: systemClock, limits: config.uploads }
   let steps = 0
-  const show = (step: Step) => {
-    steps += 1
-    say(sentence(step))
-  }
   try {
-    for await (const step of planSweep(parts)) show(step)
-    for await (const step of unknownRecordings(parts)) show(step)
+    for await (const step of planSweep(parts)) {
+      if (step.act !== 'report') steps += 1
+      say(sentence(step))
+    }
+    for await (const step of strangers(parts)) say(sentence(step))
     say(steps === 0 ? 'nothing to do' : `${steps} to do; nothing was done`)
   } finally {
-    library.close()
-    await db.close()
+    await close()
   }
 }
 
-async function carryOut(config: Config, removeUnknown: boolean): Promise<void> {
+/** @returns the exit code: 1 when a step failed */
+async function carryOut(config: Config, setUnknownAside: boolean): Promise<number> {
   const log = createLog({ ...config, logLevel: 'silent' })
   const service = await createService(config, systemClock, log, 0)
-  const parts = { ...service, uploadsDir: config.uploadsDir, limits: config.uploads }
+  const { library, clock, events } = service
   let steps = 0
-  const show = (step: Step) => {
-    steps += 1
-    say(sentence(step))
-  }
   try {
-    await service.sweep.runWhole(show)
-    for await (const step of unknownRecordings(parts)) {
-      if (removeUnknown) await service.library.remove(step.file)
-      show(
-        removeUnknown
-          ? { act: 'remove', from: 'recordings', file: step.file, bytes: step.bytes, why: 'unknown' }
-          : step,
-      )
+    await service.sweep.runWhole((step) => {
+      if (step.act !== 'report') steps += 1
+      say(sentence(step))
+    })
+    for await (const stranger of strangers(service)) {
+      if (!setUnknownAside || stranger.what !== 'unknown') {
+        say(sentence(stranger))
+        continue
+      }
+      const to = await quarantine(library.directory, stranger.file, clock.now())
+      steps += 1
+      say(`set aside recordings/${stranger.file} (${inUnits(stranger.bytes)}): for a week in recordings/${to}`)
     }
     say(steps === 0 ? 'there was nothing to do' : `${steps} done`)
   } finally {
     await service.close()
   }
+  const { sweepFailed, finishFailed } = events.counters
+  if (sweepFailed + finishFailed === 0) return 0
+  process.stderr.write(`${sweepFailed + finishFailed} failed; the server tries them again, and its log says why\n`)
+  return 1
 }
 
-/** @returns the exit code: 1 when a server runs on the same data directory */
-export async function sweep(config: Config, { dryRun, unknown }: SweepOptions): Promise<number> {
-  if (dryRun) {
+/** What speaks against it, of what is there; undefined when nothing does. */
+async function objectionTo(config: Config, { unknown }: SweepOptions): Promise<string | undefined> {
+  const { isUsed, close } = await openExisting(config)
+  await close()
+  await assertDirectory(config.uploadsDir, 'RECORDINGS_UPLOADS_DIR')
+  if (!unknown || isUsed) return undefined
+  return (
+    `The database ${config.databaseFile} knows no recording, so that all would be unknown: nothing was done. ` +
+    'Is it the one of these recordings?'
+  )
+}
+
+/** @returns the exit code: 1 when it was not, or not all, done */
+export async function sweep(config: Config, options: SweepOptions): Promise<number> {
+  if (options.dryRun) {
     await plan(config)
     return 0
   }
+  const objection = await objectionTo(config, options)
+  if (objection !== undefined) {
+    process.stderr.write(`${objection}\n`)
+    return 1
+  }
   try {
-    await carryOut(config, unknown)
-    return 0
+    return await carryOut(config, options.unknown)
   } catch (error) {
     if (!/another server uses this data directory/.test((error as Error).message)) throw error
     process.stderr.write(

@@ -5,11 +5,12 @@
  */
 import { eq, sql } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
-import { openForReading, type ReadingDatabase } from '../db/database.ts'
+import type { ReadingDatabase } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
 import { sha256Of } from '../storage/digest.ts'
-import { type Library, openLibrary } from '../storage/disk/library.ts'
+import type { Library } from '../storage/disk/library.ts'
 import { everyRecording } from './every-recording.ts'
+import { openExisting } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
@@ -41,8 +42,8 @@ async function isDeleted(db: ReadingDatabase, { id }: Recording): Promise<boolea
 
 /** @returns the exit code: 1 when a recording is damaged */
 export async function verify(config: Config): Promise<number> {
-  const db = openForReading(config.databaseFile)
-  const library = await openLibrary(config.recordingsDir)
+  const existing = await openExisting(config)
+  const { db, library } = existing
   try {
     const total = await db.orm
       .select({ bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
@@ -67,7 +68,6 @@ export async function verify(config: Config): Promise<number> {
     process.stdout.write(`${count} recordings, ${inUnits(bytes)}: ${outcome}\n`)
     return damaged === 0 ? 0 : 1
   } finally {
-    library.close()
-    await db.close()
+    await existing.close()
   }
 }

@@ -46,6 +46,8 @@ export interface Config {
     readonly minFreeBytes: number
     readonly maxPerCaller: number
   }
+  /** So long an upload's type and duration are sought. */
+  readonly mediaDeadlineMs: number
   readonly shutdownGraceMs: number
   readonly playback: {
     /** Starts and ends with `/`; undefined: the service sends the bytes itself. */
@@ -61,6 +63,14 @@ export interface Config {
   readonly logLevel: LogLevel
   /** The point at which the process kills itself; for the tests of crashes, only under NODE_ENV=test. */
   readonly crashAt?: string
+}
+
+/** The directories that are named by settings. */
+export type Places = Pick<Config, 'dataDir' | 'recordingsDir' | 'uploadsDir'>
+
+/** What of the file system is named by settings. */
+export interface Named extends Places {
+  keyFile: string | undefined
 }
 
 /** All that is wrong with the settings, one line each. */
@@ -191,7 +201,11 @@ const trustProxy = (text: string): boolean | number | string | undefined => {
 const accelRedirect = (text: string): string | undefined =>
   /^(\/(?!\.{1,2}(\/|$))[\w.~-]+)+\/?$/.test(text) ? text.replace(/\/?$/, '/') : undefined
 
+/** As an environment file leaves it where its reader takes no quotes off. */
+const isQuoted = (text: string) => /^\s*(["'`]).*\1\s*$/s.test(text)
+
 const secret = (text: string): Secret | undefined => {
+  if (/[\r\n]/.test(text)) return undefined
   const bytes = new TextEncoder().encode(text)
   return bytes.length >= MIN_SECRET_BYTES && !text.trimStart().startsWith('-----BEGIN') ? new Secret(bytes) : undefined
 }
@@ -215,7 +229,7 @@ const SETTINGS = {
   RECORDINGS_DIR: directory.optional(),
   RECORDINGS_UPLOADS_DIR: directory.optional(),
   RECORDINGS_JWT_SECRET: setting(
-    `${MIN_SECRET_BYTES} bytes or more, as text, such as the output of \`openssl rand -base64 48\`; ` +
+    `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\`; ` +
       'a public key belongs into RECORDINGS_JWKS_FILE',
     secret,
   ).optional(),
@@ -238,6 +252,7 @@ const SETTINGS = {
   RECORDINGS_IDLE_TIMEOUT: time(1, MAX_TIMER_MS, '24d').prefault('60s'),
   RECORDINGS_MIN_FREE_SPACE: size(0).prefault('256MiB'),
   RECORDINGS_MAX_UPLOADS_PER_CALLER: integer(1, 1_000_000).prefault('64'),
+  RECORDINGS_MEDIA_DEADLINE: time(1, 10 * MILLISECONDS.m, '10m').prefault('3s'),
   RECORDINGS_SHUTDOWN_GRACE: time(0, MAX_TIMER_MS, '24d').prefault('20s'),
   RECORDINGS_ACCEL_REDIRECT: setting(
     'a path of letters, digits and . _ ~ - that starts with /, such as /protected/',
@@ -304,9 +319,14 @@ export function readConfig(env: Environment = process.env): Config {
 
   const values: Record<string, unknown> = {}
   for (const name of names) {
-    const result = SETTINGS[name].safeParse(given(name))
+    const text = given(name)
+    if (text !== undefined && isQuoted(text)) {
+      faults.push(`${name} is in quotes: expected what is between them, since they would be part of the value`)
+      continue
+    }
+    const result = SETTINGS[name].safeParse(text)
     if (result.success) values[name] = result.data
-    else faults.push(`${name} is ${shown(name, given(name))}: expected ${result.error.issues[0]?.message}`)
+    else faults.push(`${name} is ${shown(name, text)}: expected ${result.error.issues[0]?.message}`)
   }
 
   faults.push(
@@ -317,6 +337,19 @@ export function readConfig(env: Environment = process.env): Config {
   )
   if (faults.length > 0) throw new ConfigError(faults)
   return deepFreeze(toConfig(values as Sound))
+}
+
+/** The directories and the file alone, whatever is wrong with other settings: what lies there can be judged too. */
+export function namedIn(env: Environment = process.env): Named {
+  const given = ['RECORDINGS_DATA_DIR', 'RECORDINGS_DIR', 'RECORDINGS_UPLOADS_DIR', 'RECORDINGS_JWKS_FILE'].flatMap(
+    (name) => {
+      const text = env[name]?.trim()
+      return text ? [[name, path.resolve(text)] as const] : []
+    },
+  )
+  const values: Values = Object.fromEntries(given)
+  const { dataDir, recordings, uploads } = places(values)
+  return { dataDir, recordingsDir: recordings, uploadsDir: uploads, keyFile: values.RECORDINGS_JWKS_FILE }
 }
 
 function contradictions(values: Values, keys: readonly SettingName[]): string[] {
@@ -412,6 +445,7 @@ function toConfig(values: Sound): Config {
       minFreeBytes: values.RECORDINGS_MIN_FREE_SPACE,
       maxPerCaller: values.RECORDINGS_MAX_UPLOADS_PER_CALLER,
     },
+    mediaDeadlineMs: values.RECORDINGS_MEDIA_DEADLINE,
     shutdownGraceMs: values.RECORDINGS_SHUTDOWN_GRACE,
     playback: {
       accelRedirect: values.RECORDINGS_ACCEL_REDIRECT,
@@ -435,7 +469,9 @@ function keySetting(values: Sound, dataDir: string): KeySetting {
 /** What was given, fit to be printed: no secret, no credentials or query of an address. */
 function shown(name: SettingName, text: string | undefined): string {
   if (text === undefined) return 'not given'
-  if (name === SECRET) return `not shown (${Buffer.byteLength(text)} bytes)`
+  if (name === SECRET) {
+    return `not shown (${Buffer.byteLength(text)} bytes${/[\r\n]/.test(text) ? ', a line break among them' : ''})`
+  }
   const masked = text.replace(/\/\/[^/?#]*@/g, '//***@').replace(/\?.*$/, '?***')
   return `\`${masked.length > 200 ? `${masked.slice(0, 200)}…` : masked}\``
 }

@@ -130,6 +130,8 @@ export const recordings = sqliteTable(
     sha256: text().notNull(),
     durationSeconds: real('duration_seconds'),
     mediaCheck: text('media_check', { enum: ['ok', 'unrecognised'] }).notNull(),
+    /** Null for recordings of before it was asked: their type must do. */
+    playsInBrowsers: integer('plays_in_browsers', { mode: 'boolean' }),
     createdAtMs: integer('created_at_ms').notNull(),
   },
   (t) => [
@@ -139,6 +141,15 @@ export const recordings = sqliteTable(
     index('recordings_call_log').on(t.callLogId, t.createdAtMs, t.id),
   ],
 )
+
+/**
+ * Files of deleted recordings, from the commit that deletes the row until the file is gone: whatever happens in between,
+ * the sweep knows what to remove.
+ */
+export const tombstones = sqliteTable('tombstones', {
+  /** Relative to the recordings directory. */
+  path: text().primaryKey(),
+})
 
 export type Lead = typeof leads.$inferSelect
 export type CallLog = typeof callLogs.$inferSelect

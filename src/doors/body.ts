@@ -41,12 +41,13 @@ export interface Gathering {
 
 export interface Bodies {
   /**
+   * @param callerId whose share of the disk's room it takes, should it go there
    * @param expectedBytes what will come at most, where that is known
    * @param maxBytes what may come
    */
-  gather(expectedBytes: number | undefined, maxBytes: number): Gathering
+  gather(callerId: string, expectedBytes: number | undefined, maxBytes: number): Gathering
   /** A request's body, whole. @throws ServiceError `too_large`, or `invalid_request` when the connection dies */
-  read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body>
+  read(source: Readable, callerId: string, expectedBytes: number | undefined, maxBytes: number): Promise<Body>
 }
 
 export const cutOff = () => new ServiceError('invalid_request', 'The request ended before its body did.')
@@ -133,7 +134,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
     }
   }
 
-  function onDisk(expectedBytes: number, maxBytes: number): Gathering {
+  function onDisk(callerId: string, expectedBytes: number, maxBytes: number): Gathering {
     let bytes = 0
     let aborted = false
     // A name that the sweep knows, should a crash come between the two.
@@ -144,7 +145,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
     last.catch(() => {})
 
     async function openNameless(room: number): Promise<FileHandle> {
-      await space.reserve({ id: name, length: room, offset: 0 })
+      await space.reserve({ id: name, callerId, length: room, offset: 0 })
       const file = path.join(directory, name)
       const handle = await open(file, 'wx+', 0o600)
       await rm(file)
@@ -202,7 +203,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
   }
 
   /** Short, or of unknown length: most of those are short, and need no file. */
-  function perhapsShort(maxBytes: number): Gathering {
+  function perhapsShort(callerId: string, maxBytes: number): Gathering {
     const pieces: Buffer[] = []
     let bytes = 0
     let long: Gathering | undefined
@@ -213,7 +214,7 @@ export function createBodies({ directory, space }: { directory: string; space: S
         if (bytes > maxBytes) throw tooLong(maxBytes)
         pieces.push(piece)
         if (bytes <= SHORT_BYTES) return undefined
-        long = onDisk(maxBytes, maxBytes)
+        long = onDisk(callerId, maxBytes, maxBytes)
         return long.write(Buffer.concat(pieces.splice(0)))
       },
       end: () => long?.end() ?? Promise.resolve({ bytes: Buffer.concat(pieces), release: () => {} }),
@@ -221,15 +222,20 @@ export function createBodies({ directory, space }: { directory: string; space: S
     }
   }
 
-  function gather(expectedBytes: number | undefined, maxBytes: number): Gathering {
-    if (expectedBytes === undefined || expectedBytes <= SHORT_BYTES) return perhapsShort(maxBytes)
+  function gather(callerId: string, expectedBytes: number | undefined, maxBytes: number): Gathering {
+    if (expectedBytes === undefined || expectedBytes <= SHORT_BYTES) return perhapsShort(callerId, maxBytes)
     const size = sizeFor(Math.min(expectedBytes, maxBytes))
-    return canCome(size) ? inMemory(size, maxBytes) : onDisk(size, maxBytes)
+    return canCome(size) ? inMemory(size, maxBytes) : onDisk(callerId, size, maxBytes)
   }
 
-  async function read(source: Readable, expectedBytes: number | undefined, maxBytes: number): Promise<Body> {
+  async function read(
+    source: Readable,
+    callerId: string,
+    expectedBytes: number | undefined,
+    maxBytes: number,
+  ): Promise<Body> {
     if (expectedBytes !== undefined && expectedBytes > maxBytes) throw tooLong(maxBytes)
-    const gathering = gather(expectedBytes, maxBytes)
+    const gathering = gather(callerId, expectedBytes, maxBytes)
     try {
       await pour(source, (piece) => gathering.write(piece))
       return await gathering.end()

@@ -2,7 +2,7 @@
  * File names as clients give them: kept for people, never used as a path.
  */
 import { ServiceError } from '../errors.ts'
-import { isServedExtension } from '../media/media-type.ts'
+import { isServedExtension, servedExtensions } from '../media/extensions.ts'
 
 const MAX_CHARACTERS = 1_000
 
@@ -19,7 +19,10 @@ export function checkFilename(filename: string): string {
     throw new ServiceError('invalid_parameter', `A file name has 1 to ${MAX_CHARACTERS} characters.`)
   }
   if (!isServedExtension(filename)) {
-    throw new ServiceError('unsupported_media_type', 'The file name ends in no type of audio that is taken in here.')
+    throw new ServiceError(
+      'unsupported_media_type',
+      `The file name must end in one of ${servedExtensions().join(', ')}.`,
+    )
   }
   return filename
 }

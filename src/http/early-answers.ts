@@ -47,7 +47,24 @@ export async function endAnswer(req: IncomingMessage, res: ServerResponse, text:
   if (!whole) req.socket.destroySoon()
 }
 
-/** Tells a client that waits for it to send its body (RFC 9110 §10.1.1); nothing for one that does not. */
-export function letBodyCome(req: IncomingMessage, res: ServerResponse): void {
-  if (/^100-continue$/i.test(req.headers.expect ?? '') && !res.headersSent) res.writeContinue()
+const CONTINUED = Symbol('the client was told to send its body')
+type Continuable = ServerResponse & { [CONTINUED]?: true }
+
+/** Tells a client that waits for it to send its body (RFC 9110 §10.1.1), once; nothing for one that does not. */
+export function letBodyCome(req: IncomingMessage, res: Continuable): void {
+  if (res[CONTINUED] || res.headersSent || !/(^|\W)100-continue(\W|$)/i.test(req.headers.expect ?? '')) return
+  res[CONTINUED] = true
+  res.writeContinue()
+}
+
+/**
+ * Sees to it that a client that waits to send its body hears 100 ahead of any answer that is no refusal. Java's client
+ * takes whatever comes without it for a refusal, a 204 for a body that was not needed too.
+ */
+export function continueBeforeSuccess(req: IncomingMessage, res: ServerResponse): void {
+  const writeHead = res.writeHead
+  res.writeHead = ((...head: Parameters<typeof writeHead>) => {
+    if (head[0] < 400) letBodyCome(req, res)
+    return writeHead.apply(res, head)
+  }) as typeof writeHead
 }

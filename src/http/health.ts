@@ -5,6 +5,7 @@ import { Router } from 'express'
 import type { Database } from '../db/database.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
+import { takesNoQuery } from './request.ts'
 
 interface Parts {
   db: Database
@@ -17,11 +18,11 @@ interface Parts {
 export function healthRoutes({ db, library, staging, isDraining }: Parts): Router {
   const router = Router()
 
-  router.get('/livez', (_req, res) => {
+  router.get('/livez', takesNoQuery, (_req, res) => {
     res.set('Cache-Control', 'no-store').json({ status: 'ok' })
   })
 
-  router.get('/readyz', async (_req, res) => {
+  router.get('/readyz', takesNoQuery, async (_req, res) => {
     const [database, storage] = await Promise.allSettled([db.ping(), Promise.all([library.probe(), staging.probe()])])
     const checks = {
       accepting: !isDraining(),

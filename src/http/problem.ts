@@ -6,7 +6,7 @@
 
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
-import { asServiceError, ServiceError } from '../errors.ts'
+import { asServiceError, ServiceError, typeNotTaken } from '../errors.ts'
 import { endAnswer } from './early-answers.ts'
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
@@ -19,8 +19,10 @@ const isClientError = (error: unknown): error is Error & { status: number; type?
 export function toldOf(error: unknown): ServiceError {
   if (error instanceof ServiceError || !isClientError(error)) return asServiceError(error)
   if (error.status === 413) return new ServiceError('too_large', 'The body is too long.', { cause: error })
+  if (error.type === 'charset.unsupported') return typeNotTaken('The body must be JSON in UTF-8.', ['application/json'])
   if (error.status === 415)
-    return new ServiceError('unsupported_media_type', 'The body is encoded in a way that is not taken.', {
+    return new ServiceError('unsupported_media_type', 'The body is compressed in a way that is not taken.', {
+      headers: { 'Accept-Encoding': 'gzip, deflate, br, identity' },
       cause: error,
     })
   if (error instanceof URIError)
@@ -30,15 +32,28 @@ export function toldOf(error: unknown): ServiceError {
   return new ServiceError('invalid_request', 'The request could not be read.', { cause: error })
 }
 
+/** The headers of an error's answer: what it says by itself, and what follows from the request. */
+export function headersOf(told: ServiceError, { method }: { method?: string | undefined }): Record<string, string> {
+  const { headers } = told
+  const { Accept: taken } = headers
+  return {
+    ...headers,
+    ...(taken !== undefined && method === 'POST' && { 'Accept-Post': taken }),
+    ...(taken !== undefined && method === 'PATCH' && { 'Accept-Patch': taken }),
+    // Its answer has no body to say it in.
+    ...(method === 'HEAD' && { 'Error-Code': told.code }),
+  }
+}
+
 export const notFound: RequestHandler = () => {
   throw new ServiceError('route_not_found', 'There is nothing at this address.')
 }
 
-/** The last of all handlers. */
-export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
-  const told = toldOf(error)
-  res.locals.error = told
-  if (res.headersSent) return res.destroy()
+/** The answer's headers and its body. */
+export function problemOf(
+  told: ServiceError,
+  req: { method?: string | undefined },
+): { headers: Record<string, string>; text: string } {
   const text = JSON.stringify({
     type: 'about:blank',
     title: STATUS_CODES[told.status] ?? 'Error',
@@ -48,12 +63,21 @@ export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
     error: told.message,
     ...told.members,
   })
-  res
-    .status(told.status)
-    .set(told.headers)
-    .set({
-      'Content-Type': 'application/problem+json; charset=utf-8',
-      'Content-Length': String(Buffer.byteLength(text)),
-    })
+  const headers = {
+    ...headersOf(told, req),
+    'Content-Type': 'application/problem+json; charset=utf-8',
+    'Content-Length': String(Buffer.byteLength(text)),
+  }
+  return { headers, text }
+}
+
+/** The last of all handlers. */
+export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
+  const told = toldOf(error)
+  // The first: what was answered at a shutdown is followed by the end of its body.
+  res.locals.error ??= told
+  if (res.headersSent) return res.destroy()
+  const { headers, text } = problemOf(told, req)
+  res.status(told.status).set(headers)
   await endAnswer(req, res, text)
 }

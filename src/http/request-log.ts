@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { ServiceError } from '../errors.ts'
+import { type ErrorCode, ServiceError } from '../errors.ts'
 import { type Log, maskTokens } from '../log.ts'
 
 const COUNTED = Symbol('bytes of this connection that earlier requests account for')
@@ -44,7 +44,7 @@ export function requestLog(log: Log) {
       const status = res.headersSent ? res.statusCode : undefined
       const aborted = !res.writableFinished
       // Half an answer has a good status, whatever broke it off.
-      const failed = (status ?? 0) >= 500 || (aborted && statusOf(locals.error) >= 500)
+      const failed = !isExpected(locals.error) && ((status ?? 0) >= 500 || (aborted && statusOf(locals.error) >= 500))
       const level = failed ? 'error' : isProbe(url) ? 'debug' : 'info'
       const counted = socket[COUNTED]
       const { bytesRead: read, bytesWritten: written } = socket
@@ -64,6 +64,7 @@ export function requestLog(log: Log) {
           callerId: locals.caller?.id,
           aborted: aborted || undefined,
           code: codeOf(locals.error),
+          reason: status === 401 ? reasonOf(locals.error) : undefined,
           err: failed ? locals.error : undefined,
         },
         aborted ? (failed ? 'answer broken off' : 'request aborted by the client') : 'request',
@@ -73,7 +74,15 @@ export function requestLog(log: Log) {
   }
 }
 
+/** A 5xx that is no fault of ours: the client comes again, and nobody has to look into it. */
+const EXPECTED: ReadonlySet<string> = new Set<ErrorCode>(['shutting_down', 'too_many_uploads'])
+const isExpected = (error: unknown): boolean => error instanceof ServiceError && EXPECTED.has(error.code)
+
 const statusOf = (error: unknown): number => (error instanceof ServiceError ? error.status : 0)
+
+/** Which check a login failed; the client was told no more than that it did. */
+const reasonOf = (error: unknown): string | undefined =>
+  error instanceof Error && error.cause instanceof Error ? maskTokens(error.cause.message) : undefined
 
 const codeOf = (error: unknown): string | undefined => {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined

@@ -3,25 +3,26 @@
  *
  * The CRM owns this data; the service keeps what it needs to tell who may hear what.
  */
-import { eq, sql } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import { json, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, callerOf } from '../auth/tokens.ts'
+import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
-import { type Database, preparedOnce } from '../db/database.ts'
+import { type Database, must, preparedOnce, returning } from '../db/database.ts'
 import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { bodyOf, checked } from '../http/request.ts'
-import { ID_PATTERN, isId } from '../ids.ts'
+import { bodyOf, checked, takesNoQuery } from '../http/request.ts'
+import { CALLER_ID_PATTERN, ID_PATTERN, isId } from '../ids.ts'
+import { callLogNotFound, leadFor } from './rights.ts'
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
-export const leadBody = z.object({
-  telecaller_id: idSchema,
+export const leadBody = z.strictObject({
+  telecaller_id: z.string().regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters'),
   name: z.string().max(500).nullish(),
 })
 
-export const callLogBody = z.object({
+export const callLogBody = z.strictObject({
   /** RFC 3339. */
   started_at: z.iso.datetime({ offset: true }).nullish(),
   duration_seconds: z.number().min(0).nullish(),
@@ -48,11 +49,11 @@ const callLogJson = (callLog: CallLog) => ({
   updated_at: timestamp(callLog.updatedAtMs),
 })
 
-export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; clock: Clock }): Router {
+export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Router {
   const router = Router()
   const body = json({ limit: '64kb' })
 
-  router.put('/leads/:leadId', body, async (req, res) => {
+  router.put('/leads/:leadId', takesNoQuery, body, async (req, res) => {
     const caller = callerOf(res)
     if (caller.role !== 'service') throw new ServiceError('forbidden', 'Only the CRM itself may write leads.')
     const id = checked(idSchema, req.params.leadId, 'lead_id')
@@ -60,25 +61,23 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
     const now = clock.now()
     // What is left out stays as it is; null clears it.
     const values = { telecallerId: telecaller_id, name, updatedAtMs: now }
-    const known = await db.orm.select({ id: leads.id }).from(leads).where(eq(leads.id, id)).get()
-    await db.write(
+    let written: Lead | undefined
+    const [created] = await db.write(
       db.orm
         .insert(leads)
         .values({ id, createdAtMs: now, ...values })
-        .onConflictDoUpdate({ target: leads.id, set: values }),
+        .onConflictDoNothing(),
+      returning(db.orm.update(leads).set(values).where(eq(leads.id, id)).returning(), (lead) => {
+        written = lead
+      }),
     )
-    const lead = await db.orm.select().from(leads).where(eq(leads.id, id)).get()
-    res.status(known ? 200 : 201).json(lead && leadJson(lead))
+    res.status(created ? 201 : 200).json(written && leadJson(written))
   })
 
-  router.put('/leads/:leadId/call-logs/:callLogId', body, async (req, res) => {
+  router.put('/leads/:leadId/call-logs/:callLogId', takesNoQuery, body, async (req, res) => {
     const id = checked(idSchema, req.params.callLogId, 'call_log_id')
-    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'write')
+    const lead = await leadFor(db, callerOf(res), req.params.leadId, 'write')
     const { started_at, duration_seconds, direction } = checked(callLogBody, bodyOf(req))
-    const known = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
-    if (known && known.leadId !== lead.id) {
-      throw new ServiceError('conflict', 'This call log belongs to another lead.')
-    }
     const now = clock.now()
     const values = {
       startedAtMs: started_at == null ? started_at : Date.parse(started_at),
@@ -86,14 +85,22 @@ export function leadRoutes({ db, auth, clock }: { db: Database; auth: Auth; cloc
       direction,
       updatedAtMs: now,
     }
-    await db.write(
+    let written: CallLog | undefined
+    // Two leads may claim the same new call at once: the row itself says whose it is.
+    const isOfLead = and(eq(callLogs.id, id), eq(callLogs.leadId, lead.id))
+    const [created] = await db.write(
       db.orm
         .insert(callLogs)
         .values({ id, leadId: lead.id, createdAtMs: now, ...values })
-        .onConflictDoUpdate({ target: callLogs.id, set: values }),
+        .onConflictDoNothing(),
+      must(
+        returning(db.orm.update(callLogs).set(values).where(isOfLead).returning(), (callLog) => {
+          written = callLog
+        }),
+        () => new ServiceError('conflict', 'This call log belongs to another lead.'),
+      ),
     )
-    const callLog = await db.orm.select().from(callLogs).where(eq(callLogs.id, id)).get()
-    res.status(known ? 200 : 201).json(callLog && callLogJson(callLog))
+    res.status(created ? 201 : 200).json(written && callLogJson(written))
   })
 
   return router
@@ -111,7 +118,7 @@ const callLogById = preparedOnce((orm) =>
 export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
   const callLog = isId(callLogId) ? await callLogById(db).get({ id: callLogId }) : undefined
   if (!callLog || callLog.leadId !== leadId) {
-    throw new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
+    throw callLogNotFound()
   }
   return callLog
 }

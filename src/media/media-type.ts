@@ -1,88 +1,84 @@
 /**
- * What recorded bytes are: their media type, and how long they play.
+ * What recorded bytes are: their media type, how long they play, and whether browsers play them.
  *
  * The type goes by the bytes, and by the file name's extension only where the bytes say nothing. Pure: whoever calls
- * passes a function that reads. Made for files from strangers: whatever they hold, memory, reads and steps are bounded,
- * and a file that makes no sense is `unrecognised`, never an error.
+ * passes a function that reads. Made for files from strangers: whatever they hold, memory, reads and steps are bounded
+ * and linear, and a file that makes no sense is `unrecognised`, never an error. Tags, covers and comments are passed over
+ * unread. A duration that might be wrong by more than 2 % is not told.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
-import { fileTypeFromBuffer } from 'file-type'
-import { type IAudioMetadata, parseFromTokenizer } from 'music-metadata'
-import { AbstractTokenizer, EndOfStreamError, type IRandomAccessFileInfo, type IReadChunkOptions } from 'strtok3'
-
-/** Extensions that are taken in and served, each with the type it stands for. */
-const TYPE_BY_EXTENSION: Readonly<Record<string, string>> = {
-  aac: 'audio/aac',
-  mp3: 'audio/mpeg',
-  m4a: 'audio/mp4',
-  wav: 'audio/wav',
-  ogg: 'audio/ogg',
-  oga: 'audio/ogg',
-  opus: 'audio/ogg', // RFC 7845 §9
-  amr: 'audio/amr',
-  '3gp': 'audio/3gpp',
-  webm: 'audio/webm',
-  flac: 'audio/flac',
-}
-
-const extensionOf = (filename: string): string => /\.([^./\\]+)$/.exec(filename)?.[1]?.toLowerCase() ?? ''
-
-/** The type that a file name's extension, in any case, stands for; `undefined` for one that is not served. */
-export const mediaTypeOfExtension = (filename: string): string | undefined => {
-  const extension = extensionOf(filename)
-  return Object.hasOwn(TYPE_BY_EXTENSION, extension) ? TYPE_BY_EXTENSION[extension] : undefined
-}
-
-export const isServedExtension = (filename: string): boolean => mediaTypeOfExtension(filename) !== undefined
-
-/** Reads `length` bytes from `position`; fewer only where the file ends. */
-export type ReadBytes = (position: number, length: number) => Promise<Uint8Array>
+import { ADTS, inspectAdts } from './adts.ts'
+import { inspectAiff } from './aiff.ts'
+import { inspectAmr } from './amr.ts'
+import { ASF_HEADER, inspectAsf } from './asf.ts'
+import { inspectAu } from './au.ts'
+import { inspectCaf } from './caf.ts'
+import { playsBehind, playsInBrowsers, typeMostlyPlays } from './codecs.ts'
+import { mediaTypeOfExtension } from './extensions.ts'
+import { inspectFlac } from './flac.ts'
+import type { Found } from './found.ts'
+import { type FrameKind, findFrames, framesBeginAt, id3BytesAt } from './frames.ts'
+import { inspectIsobmff } from './isobmff.ts'
+import { inspectMatroska } from './matroska.ts'
+import { inspectMpegAudio, MPEG_AUDIO } from './mpeg-audio.ts'
+import { inspectOgg } from './ogg.ts'
+import { asBuffer, Pages, type ReadBytes, textAt, WorkExceeded } from './pages.ts'
+import { inspectWav, isWav, plainWav } from './wav.ts'
 
 export interface Inspection {
   contentType: string
   /** Null where it can't be told, or only by more work than a recording is worth. */
   durationSeconds: number | null
-  /** `ok`: the bytes are audio (or video) of a kind known here. */
+  /** `ok`: the bytes are a kind of media known here, and have a sound track. */
   mediaCheck: 'ok' | 'unrecognised'
+  playsInBrowsers: boolean
 }
 
-/** As much as file-type ever looks at of audio. */
-const HEAD_BYTES = 4100
-/** What music-metadata may do with one file: reads beyond the cached page, library calls, bytes in one piece. */
-const MAX_PARSE_BYTES = 64 * 1024 * 1024
-const MAX_PARSE_STEPS = 500_000
-const MAX_PIECE_BYTES = 8 * 1024 * 1024
-const PAGE_BYTES = 64 * 1024
-const STEPS_PER_TURN = 2000
-/** Raw streams have no header that tells their length; up to here frames are counted, the rest is taken to be alike. */
-const MAX_COUNTED_BYTES = 64 * 1024 * 1024
-const COUNT_PIECE_BYTES = 256 * 1024
+/** Enough to tell every kind by; what is no media costs one read of it. */
+export const HEAD_BYTES = 4100
+/** Recorders that died, and tools that cut, leave that much ahead of the sound. */
+const MAX_ZEROS_AHEAD = 1024 * 1024 + 3 // a box's length begins with some
+const MAX_TAGS_AHEAD = 16
 
-/** Containers that hold sound, pictures or both: sniffers call all of them video, whatever is inside. */
-const CONTAINERS: Readonly<Record<string, string>> = {
-  'video/webm': 'webm',
-  'video/matroska': 'matroska',
-  'video/x-matroska': 'matroska',
-  'audio/mp4': 'mp4',
-  'audio/x-m4a': 'mp4',
-  'video/mp4': 'mp4',
-  'video/x-m4v': 'mp4',
-  'video/quicktime': 'mp4',
-  'video/3gpp': '3gpp',
-  'video/3gpp2': '3gpp2',
+interface Kind {
+  /** What it most likely is, before more of it is read. */
+  contentType: string
+  isHead(head: Buffer): boolean
+  inspect(file: Pages, start: number): Promise<Found | undefined>
 }
 
-/** The media type that the first bytes of a file show, without parameters; `undefined` if none that can hold audio. */
-export async function sniff(head: Uint8Array): Promise<string | undefined> {
-  let mime: string | undefined
-  try {
-    mime = (await fileTypeFromBuffer(head))?.mime
-  } catch {
-    return undefined // it is made not to throw; a hostile head must not prove otherwise
-  }
-  const type = mime?.split(';')[0]?.trim()
-  return type && (type.startsWith('audio/') || Object.hasOwn(CONTAINERS, type)) ? type : undefined
-}
+const BOXES_AHEAD = ['ftyp', 'styp', 'moov', 'mdat', 'free', 'skip', 'wide', 'pnot']
+const begins =
+  (magic: string, at = 0) =>
+  (head: Buffer) =>
+    textAt(head, at, magic.length) === magic
+
+/** The first that fits. */
+const KINDS: readonly Kind[] = [
+  { contentType: 'audio/wav', isHead: isWav, inspect: inspectWav },
+  { contentType: 'audio/ogg', isHead: begins('OggS'), inspect: inspectOgg },
+  { contentType: 'audio/flac', isHead: begins('fLaC'), inspect: inspectFlac },
+  { contentType: 'audio/webm', isHead: begins('\x1aE\xdf\xa3'), inspect: inspectMatroska },
+  { contentType: 'audio/3gpp', isHead: begins('ftyp3g', 4), inspect: inspectIsobmff },
+  { contentType: 'audio/mp4', isHead: (head) => BOXES_AHEAD.includes(textAt(head, 4, 4)), inspect: inspectIsobmff },
+  { contentType: 'audio/amr-wb', isHead: begins('#!AMR-WB\n'), inspect: inspectAmr },
+  { contentType: 'audio/amr', isHead: begins('#!AMR\n'), inspect: inspectAmr },
+  { contentType: 'audio/x-caf', isHead: begins('caff'), inspect: inspectCaf },
+  {
+    contentType: 'audio/aiff',
+    isHead: (head) => textAt(head, 0, 4) === 'FORM' && ['AIFF', 'AIFC'].includes(textAt(head, 8, 4)),
+    inspect: inspectAiff,
+  },
+  { contentType: 'audio/basic', isHead: begins('.snd'), inspect: inspectAu },
+  { contentType: 'audio/x-ms-wma', isHead: (head) => head.toString('hex', 0, 16) === ASF_HEADER, inspect: inspectAsf },
+]
+
+/** Frames without a container: a few that follow each other make the kind. */
+const STREAMS: readonly { frames: FrameKind; kind: Omit<Kind, 'isHead'> }[] = [
+  { frames: ADTS, kind: { contentType: 'audio/aac', inspect: inspectAdts } },
+  { frames: MPEG_AUDIO, kind: { contentType: 'audio/mpeg', inspect: inspectMpegAudio } },
+]
+
+const streamOf = (head: Buffer) => STREAMS.find(({ frames }) => frames.lengthAt(head, 0) > 0)
 
 /**
  * Finds out type and duration of a file of `size` bytes.
@@ -92,43 +88,65 @@ export async function sniff(head: Uint8Array): Promise<string | undefined> {
  * @throws what `read` throws
  */
 export async function inspectMedia(read: ReadBytes, size: number, filename: string): Promise<Inspection> {
-  const head = await read(0, Math.min(HEAD_BYTES, size))
-  const unrecognised: Inspection = {
-    contentType: mediaTypeOfExtension(filename) ?? 'application/octet-stream',
-    durationSeconds: null,
-    mediaCheck: 'unrecognised',
+  const head = asBuffer(await read(0, Math.min(HEAD_BYTES, size)))
+  const file = new Pages(read, size, head)
+  try {
+    return await walkMedia(file, filename)
+  } catch {
+    if (file.readFault) throw file.readFault.cause
+    return inspectHead(head, filename)
   }
-  const type = await sniff(head)
-  if (type === undefined) return unrecognised
-
-  const raw = RAW_STREAMS.find((stream) => stream.type === type && stream.isHead(head))
-  if (raw) {
-    const durationSeconds = await countFrames(read, size, raw.framesOf(head))
-    return durationSeconds === undefined ? unrecognised : { contentType: type, durationSeconds, mediaCheck: 'ok' }
-  }
-
-  const seconds = pcmSeconds(head, size)
-  if (seconds !== undefined) return { contentType: type, durationSeconds: plausibleSeconds(seconds), mediaCheck: 'ok' }
-
-  const container = Object.hasOwn(CONTAINERS, type) ? CONTAINERS[type] : undefined
-  const { format, exhausted } = await parseFormat(
-    read,
-    head,
-    size,
-    container === '3gpp' || container === '3gpp2' ? 'audio/mp4' : type,
-  )
-  const durationSeconds = plausibleSeconds(format?.duration)
-  if (container === undefined) {
-    // Two bytes make MPEG audio for a sniffer; frames have to follow.
-    if (type === 'audio/mpeg' && durationSeconds === null && !exhausted) return unrecognised
-    return { contentType: type, durationSeconds, mediaCheck: 'ok' }
-  }
-
-  const contentType = `${format?.hasVideo ? 'video' : 'audio'}/${container}`
-  // A container whose index never came (a recorder that died) holds nothing that a player could find.
-  const mediaCheck = exhausted || format?.hasAudio || format?.hasVideo ? 'ok' : 'unrecognised'
-  return { contentType, durationSeconds, mediaCheck }
 }
+
+/** @throws WorkExceeded, and what reading throws */
+export async function walkMedia(file: Pages, filename: string): Promise<Inspection> {
+  const start = await behindTagsAndZeros(file)
+  const sound = await kindAt(file, start.at)
+  const byName = mediaTypeOfExtension(filename) ?? 'application/octet-stream'
+  try {
+    const inspection = inspectionOf(await sound?.kind.inspect(file, sound.start), byName)
+    return playsBehind(start, inspection.contentType) ? inspection : { ...inspection, playsInBrowsers: false }
+  } catch (error) {
+    if (error instanceof WorkExceeded && sound) return inspectionByType(sound.kind.contentType)
+    throw error
+  }
+}
+
+/** By a few comparisons in the first bytes: a plain WAVE file of any size; `undefined` for all others. */
+export function inspectPlainWav(head: Uint8Array, size: number): Inspection | undefined {
+  const found = plainWav(asBuffer(head), size)
+  return found && inspectionOf(found, '')
+}
+
+/** What the first bytes show, by the same few steps whatever they are: for files that nobody could look into in time. */
+export function inspectHead(head: Uint8Array, filename: string): Inspection {
+  const bytes = asBuffer(head)
+  const kind = KINDS.find(({ isHead }) => isHead(bytes)) ?? streamOf(bytes)?.kind
+  const isTag = id3BytesAt(bytes, 0) > 0
+  if (kind || isTag) return inspectionByType(kind?.contentType ?? 'audio/mpeg')
+  return inspectionOf(undefined, mediaTypeOfExtension(filename) ?? 'application/octet-stream')
+}
+
+function inspectionOf(found: Found | undefined, byName: string): Inspection {
+  if (found?.codec === undefined) {
+    const contentType = found?.contentType ?? byName
+    return { contentType, durationSeconds: null, mediaCheck: 'unrecognised', playsInBrowsers: false }
+  }
+  const { contentType, codec, seconds } = found
+  return {
+    contentType,
+    durationSeconds: plausibleSeconds(seconds),
+    mediaCheck: 'ok',
+    playsInBrowsers: playsInBrowsers(contentType, codec),
+  }
+}
+
+const inspectionByType = (contentType: string): Inspection => ({
+  contentType,
+  durationSeconds: null,
+  mediaCheck: 'ok',
+  playsInBrowsers: typeMostlyPlays(contentType),
+})
 
 /** To the millisecond; null for what rounds to nothing, or is no number of seconds. */
 const plausibleSeconds = (seconds: number | undefined): number | null => {
@@ -136,235 +154,58 @@ const plausibleSeconds = (seconds: number | undefined): number | null => {
   return Number.isFinite(rounded) && rounded > 0 ? rounded : null
 }
 
-/**
- * Duration of a WAVE file that begins as nearly every recorder's does: RIFF, `fmt ` of plain PCM, `data`. music-metadata
- * knows all the others, and takes 100 µs for one: each time it builds its tables of tags.
- */
-function pcmSeconds(head: Uint8Array, size: number): number | undefined {
-  if (head.length < WAVE_HEAD_BYTES) return undefined
-  const view = new DataView(head.buffer, head.byteOffset, WAVE_HEAD_BYTES)
-  const isPlain =
-    view.getUint32(0) === fourCc('RIFF') &&
-    view.getUint32(8) === fourCc('WAVE') &&
-    view.getUint32(12) === fourCc('fmt ') &&
-    view.getUint32(16, true) === 16 &&
-    view.getUint16(20, true) === 1 &&
-    view.getUint32(36) === fourCc('data')
-  const [samplesPerSecond, bytesPerSample] = [view.getUint32(24, true), view.getUint16(32, true)]
-  if (!isPlain || samplesPerSecond === 0 || bytesPerSample === 0) return undefined
-  // A recorder that sends as it records knows no length ahead, and writes 0 or all ones.
-  const told = view.getUint32(40, true)
-  const there = size - WAVE_HEAD_BYTES
-  return (told === 0 ? there : Math.min(told, there)) / bytesPerSample / samplesPerSecond
+/** Where the file begins in earnest, and what stands ahead of it. */
+interface Start {
+  at: number
+  tags: number
+  zeros: number
 }
 
-const WAVE_HEAD_BYTES = 44
-const fourCc = (text: string): number => Buffer.from(text, 'latin1').readUInt32BE()
-
-interface Parsed {
-  format?: IAudioMetadata['format']
-  /** A bound was reached before the file's end. */
-  exhausted: boolean
-}
-
-/** What music-metadata makes of the file; no format if it gives up or reaches a bound. */
-async function parseFormat(read: ReadBytes, head: Uint8Array, size: number, mimeType: string): Promise<Parsed> {
-  const tokenizer = new BoundedTokenizer(read, head, { size, mimeType })
-  try {
-    const { format } = await parseFromTokenizer(tokenizer, { duration: true, skipCovers: true })
-    // Some parsers take a failed read for the file's end.
-    if (tokenizer.readFault !== undefined) throw tokenizer.readFault.cause
-    return tokenizer.exhausted ? { exhausted: true } : { format, exhausted: false }
-  } catch (error) {
-    if (tokenizer.readFault !== undefined) throw tokenizer.readFault.cause
-    if (!(error instanceof Error)) throw error
-    return { exhausted: tokenizer.exhausted }
-  }
-}
-
-/** Reads by pages, and stops a parser that asks for too much. */
-class BoundedTokenizer extends AbstractTokenizer {
-  readonly fileInfo: IRandomAccessFileInfo
-  /** The reader's own failure, which is no property of the file. */
-  readFault: { cause: unknown } | undefined
-  /** A bound was reached; what was found so far may be half the truth. */
-  exhausted = false
-  readonly #read: ReadBytes
-  #page: Uint8Array
-  #pageAt = 0
-  #bytes = 0
-  #steps = 0
-
-  /** @param head the file's beginning, which needs no reading any more */
-  constructor(read: ReadBytes, head: Uint8Array, fileInfo: IRandomAccessFileInfo) {
-    super({ maxBufferSize: MAX_PIECE_BYTES })
-    this.#read = read
-    this.#page = head
-    this.fileInfo = fileInfo
-  }
-
-  /**
-   * Not before the first read: asked ahead of it, the library would look for tags at the file's end, which are of no use
-   * here. Many files need no read beyond their head, and that is a tenth of the cost of a small upload.
-   */
-  override supportsRandomAccess(): boolean {
-    return this.#steps > 0
-  }
-
-  setPosition(position: number): void {
-    this.position = position
-  }
-
-  override async ignore(length: number): Promise<number> {
-    await this.#step(0)
-    return super.ignore(length)
-  }
-
-  override async readBuffer(target: Uint8Array, options?: IReadChunkOptions): Promise<number> {
-    const { length, position, mayBeLess = false } = this.normalizeOptions(target, options)
-    const count = await this.#fill(target, position, length, mayBeLess)
-    this.position = position + count
-    return count
-  }
-
-  override async peekBuffer(target: Uint8Array, options?: IReadChunkOptions): Promise<number> {
-    const { length, position, mayBeLess = false } = this.normalizeOptions(target, options)
-    return this.#fill(target, position, length, mayBeLess)
-  }
-
-  async #fill(target: Uint8Array, position: number, length: number, mayBeLess: boolean): Promise<number> {
-    await this.#step(length)
-    let filled = 0
-    while (filled < length) {
-      const at = position + filled
-      const inPage = at - this.#pageAt
-      if (inPage < 0 || inPage >= this.#page.length) {
-        const wanted = Math.min(Math.max(PAGE_BYTES, length - filled), this.fileInfo.size - at)
-        if (wanted <= 0) break
-        this.#page = await this.#fetch(at, wanted)
-        this.#pageAt = at
-        if (this.#page.length === 0) break
-        continue
-      }
-      const part = this.#page.subarray(inPage, inPage + length - filled)
-      target.set(part, filled)
-      filled += part.length
+async function behindTagsAndZeros(file: Pages): Promise<Start> {
+  const start = { at: 0, tags: 0, zeros: 0 }
+  while (start.tags < MAX_TAGS_AHEAD && start.at < file.size) {
+    const bytes = await file.at(start.at, 16)
+    if (KINDS.some(({ isHead }) => isHead(bytes))) break
+    const tag = id3BytesAt(bytes, 0)
+    if (tag > 0 && start.at + tag < file.size) {
+      start.at += tag
+      start.tags++
+      continue
     }
-    if (filled < length && !mayBeLess) throw new EndOfStreamError()
-    return filled
+    const found = bytes.findIndex((byte) => byte !== 0)
+    const zeros = found < 0 ? bytes.length : found
+    if (zeros === 0 || start.zeros + zeros > MAX_ZEROS_AHEAD) break
+    start.zeros += zeros
+    start.at = found < 0 ? start.at + zeros : await boxLengthBefore(file, start.at + zeros)
   }
+  return start
+}
 
-  async #fetch(position: number, length: number): Promise<Uint8Array> {
-    this.#bytes += length
-    if (this.#bytes > MAX_PARSE_BYTES) this.#exhaust()
-    try {
-      return await this.#read(position, length)
-    } catch (cause) {
-      this.readFault = { cause }
-      throw cause
+/** Where a box begins whose length has its first byte that is not zero at `at`; else `at` itself. */
+async function boxLengthBefore(file: Pages, at: number): Promise<number> {
+  for (const zeros of [3, 2]) {
+    if (at >= zeros && BOXES_AHEAD.includes(textAt(await file.at(at - zeros, 8), 4, 4))) return at - zeros
+  }
+  return at
+}
+
+/** What begins at `at`, or, where nothing does, frames that begin a little later: a stream that was cut at its start. */
+async function kindAt(file: Pages, at: number): Promise<{ kind: Omit<Kind, 'isHead'>; start: number } | undefined> {
+  const head = (await file.at(at, Math.min(HEAD_BYTES, file.size - at))).subarray(0, HEAD_BYTES)
+  const kind = KINDS.find(({ isHead }) => isHead(head))
+  if (kind) return { kind, start: at }
+  const isWhole = at + head.length >= file.size
+  const here = streamOf(head)
+  if (here) {
+    const { frames, kind: stream } = here
+    const bytes = await file.at(at, frames.proof * frames.maxFrameBytes + frames.headerBytes)
+    if (framesBeginAt(bytes, 0, frames, frames.proof, at + bytes.length >= file.size)) {
+      return { kind: stream, start: at }
     }
   }
-
-  async #step(length: number): Promise<void> {
-    this.#steps++
-    if (this.exhausted || this.#steps > MAX_PARSE_STEPS || length > MAX_PIECE_BYTES) this.#exhaust()
-    // Steps inside one page never leave the microtask queue; other requests must have their turn.
-    if (this.#steps % STEPS_PER_TURN === 0) await nextTurn()
+  for (const { frames, kind: stream } of STREAMS) {
+    const found = findFrames(head, 1, frames, isWhole)
+    if (found >= 0) return { kind: stream, start: at + found }
   }
-
-  #exhaust(): never {
-    this.exhausted = true
-    throw new Error('the file asks for more work than it is worth')
-  }
-}
-
-/** Frames that follow one another from `start`, each telling its own length. */
-interface Frames {
-  start: number
-  /** Bytes needed to know a frame's length. */
-  headerBytes: number
-  secondsPerFrame: number
-  /** Length of the frame at `at` in bytes; 0 if none begins there. */
-  lengthAt(bytes: Uint8Array, at: number): number
-}
-
-interface RawStream {
-  type: string
-  isHead(head: Uint8Array): boolean
-  framesOf(head: Uint8Array): Frames
-}
-
-/** ISO/IEC 14496-3 §1.A.3.2; indices 13–15 are reserved. */
-const ADTS_SAMPLE_RATES = [
-  96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350,
-]
-const adtsSampleRate = (head: Uint8Array): number => ADTS_SAMPLE_RATES[((head[2] ?? 0) >> 2) & 15] ?? 0
-
-/** Bytes of a speech frame by its type, header included: RFC 4867 §5.3 with 3GPP TS 26.101 and 26.201. */
-const AMR_NB_FRAME_BYTES = [13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1]
-const AMR_WB_FRAME_BYTES = [18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1]
-const AMR_NB_MAGIC = '#!AMR\n'
-const AMR_WB_MAGIC = '#!AMR-WB\n'
-const startsWith = (head: Uint8Array, magic: string) =>
-  Buffer.from(head.buffer, head.byteOffset, head.length).toString('latin1', 0, magic.length) === magic
-
-const amr = (magic: string, frameBytes: readonly number[]): RawStream => ({
-  type: 'audio/amr',
-  isHead: (head) => startsWith(head, magic),
-  framesOf: () => ({
-    start: magic.length,
-    headerBytes: 1,
-    secondsPerFrame: 0.02,
-    // A frame type octet has its padding bits clear.
-    lengthAt: (bytes, at) => (((bytes[at] ?? 0xff) & 0x83) === 0 ? (frameBytes[((bytes[at] ?? 0) >> 3) & 15] ?? 0) : 0),
-  }),
-})
-
-const RAW_STREAMS: readonly RawStream[] = [
-  {
-    type: 'audio/aac',
-    isHead: (head) => head[0] === 0xff && ((head[1] ?? 0) & 0xf6) === 0xf0 && adtsSampleRate(head) > 0,
-    framesOf: (head) => ({
-      start: 0,
-      headerBytes: 7,
-      secondsPerFrame: 1024 / adtsSampleRate(head),
-      lengthAt: (bytes, at) => {
-        if (bytes[at] !== 0xff || ((bytes[at + 1] ?? 0) & 0xf6) !== 0xf0) return 0
-        const length = (((bytes[at + 3] ?? 0) & 3) << 11) | ((bytes[at + 4] ?? 0) << 3) | ((bytes[at + 5] ?? 0) >> 5)
-        return length < 7 ? 0 : length
-      },
-    }),
-  },
-  amr(AMR_NB_MAGIC, AMR_NB_FRAME_BYTES),
-  amr(AMR_WB_MAGIC, AMR_WB_FRAME_BYTES),
-]
-
-/**
- * Duration in seconds of a stream that is nothing but frames; exact to one frame up to `MAX_COUNTED_BYTES`, beyond
- * that by the average frame. `undefined` if no two frames follow each other: then it only looked like such a stream.
- */
-async function countFrames(read: ReadBytes, size: number, frames: Frames): Promise<number | undefined> {
-  const end = Math.min(size, MAX_COUNTED_BYTES)
-  let count = 0
-  let at = frames.start
-  let broken = false
-  while (!broken && at + frames.headerBytes <= end) {
-    const piece = await read(at, Math.min(COUNT_PIECE_BYTES, size - at))
-    let inPiece = 0
-    while (inPiece + frames.headerBytes <= piece.length && at + inPiece < end) {
-      const length = frames.lengthAt(piece, inPiece)
-      if (length === 0) {
-        broken = true
-        break
-      }
-      count++
-      inPiece += length
-    }
-    if (inPiece === 0) break
-    at += inPiece
-  }
-  if (count < 2 && at < size) return undefined
-  const bytesPerFrame = (at - frames.start) / count
-  const total = !broken && end < size ? (size - frames.start) / bytesPerFrame : count
-  return plausibleSeconds(total * frames.secondsPerFrame) ?? undefined
+  return undefined
 }

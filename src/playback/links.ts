@@ -5,10 +5,10 @@
  * login, and a login is no link. It says who asked for it; what they may hear is asked of the database at every use.
  */
 import { errors as joseErrors, jwtVerify, SignJWT } from 'jose'
-import { type Caller, ROLES, type Role } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
-import { isId } from '../ids.ts'
+import { isCallerId } from '../ids.ts'
+import { type Caller, ROLES, type Role } from '../leads/rights.ts'
 
 const TYPE = 'playback-link+jwt'
 const ALGORITHM = 'HS256'
@@ -57,7 +57,7 @@ export function createPlaybackLinks(key: Uint8Array, clock: Clock): PlaybackLink
           currentDate: new Date(clock.now()),
         })
         const { sub, role } = payload
-        if (!isId(sub) || !ROLES.includes(role as Role))
+        if (!isCallerId(sub) || !ROLES.includes(role as Role))
           throw refused('link_invalid', 'The playback link is not valid.')
         return { id: sub, role: role as Role }
       } catch (error) {

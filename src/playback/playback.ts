@@ -8,7 +8,8 @@ import { randomUUID } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import { json, type Request, type Response, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, assertMay, type Caller, callerOf } from '../auth/tokens.ts'
+import { callerOf, required } from '../auth/required.ts'
+import { isBearer, type Tokens } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
@@ -16,8 +17,9 @@ import { type Recording, recordings } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { reprDigest } from '../http/repr-digest.ts'
-import { addressOf, bodyOf, checked } from '../http/request.ts'
+import { addressOf, bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
 import { isId } from '../ids.ts'
+import { assertMay, type Caller, leadFor } from '../leads/rights.ts'
 import { recordingPath } from '../recordings/recordings.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { OpenFile } from '../storage/disk/open-files.ts'
@@ -44,7 +46,14 @@ const CONTENT_SECURITY_POLICY = "default-src 'none'; media-src 'self'; style-src
 /** A single range that nginx reads as we do; it gives up on numbers beyond 2^63. */
 const RANGE_FOR_NGINX = /^bytes=(\d{1,15}-\d{0,15}|-\d{1,15})$/i
 
-export const playbackLinkBody = z.object({
+export const playbackQuery = z.strictObject({
+  /** Of a playback link. */
+  token: z.string().optional(),
+  /** Whatever its value: to be saved, not played. */
+  download: z.string().optional(),
+})
+
+export const playbackLinkBody = z.strictObject({
   /** Longer than the service allows is shortened; `expires_at` tells. */
   expires_in_seconds: z.number().int().min(1).optional(),
 })
@@ -52,19 +61,19 @@ export const playbackLinkBody = z.object({
 interface Parts {
   config: Config
   db: Database
-  auth: Auth
+  tokens: Tokens
   library: Library
   links: PlaybackLinks
   events: Events
   clock: Clock
 }
 
-type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck'>
+type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck' | 'playsInBrowsers'>
 
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }
 
-export function playbackRoutes({ config, db, auth, library, links, events, clock }: Parts): Router {
+export function playbackRoutes({ config, db, tokens, library, links, events, clock }: Parts): Router {
   // Whole paths instead of a mount: each level of routers costs a request as much as its row.
   const router = Router()
   const { accelRedirect, linkExpiresAfterMs } = config.playback
@@ -97,17 +106,16 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
       assertMay(caller, found, 'use')
       return found
     }
-    await auth.leadFor(caller, leadId, 'use')
+    await leadFor(db, caller, leadId, 'use')
     throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
   }
 
   /** Who is asking: by a login, or else by a playback link. */
-  async function listener(req: Request<Params>): Promise<Caller> {
-    const { token } = req.query
-    if (req.headers.authorization === undefined && typeof token === 'string') {
-      return links.verify(token, req.params.recordingId)
+  async function listener(req: Request<Params>, token: string | undefined): Promise<Caller> {
+    if (!isBearer(req.headers.authorization) && token !== undefined) {
+      return tokens.asOfToday(await links.verify(token, req.params.recordingId))
     }
-    return auth.authenticate(req.headers.authorization)
+    return tokens.authenticate(req.headers.authorization)
   }
 
   const missing = (recording: Playable, cause?: unknown) => {
@@ -134,15 +142,28 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     throw missing(recording, new TruncatedFile(`the file has ${file.size} bytes of ${recording.size}`))
   }
 
+  /** Handed the file a moment ago, nginx could not send it; it lets no client say so. */
+  function hasNginxFailed({ headers }: Request<Params>, { id, leadId, path }: Playable): boolean {
+    if (headers['x-accel-failed'] === undefined) return false
+    events.nginxCouldNotSend({ recordingId: id, leadId, path })
+    return true
+  }
+
   router.get<Params>(PATH, async (req, res) => {
-    const caller = await listener(req)
+    const { token, download } = req.url.includes('?') ? queryOf(playbackQuery, req) : {}
+    const caller = await listener(req, token)
     res.locals.caller = caller
     const recording = await recordingFor(caller, req.params)
     const { headers } = req
-    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs: recording.createdAtMs }
+    const nowMs = clock.now()
+    // A clock may have been set back since (RFC 9110 §8.8.2.1).
+    const lastModifiedMs = Math.min(recording.createdAtMs, nowMs)
+    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs }
     const common = {
+      // Node's own is up to a second old, or more under load: older than what was recorded just now.
+      Date: new Date(nowMs).toUTCString(),
       ETag: stored.etag,
-      'Last-Modified': new Date(stored.lastModifiedMs).toUTCString(),
+      'Last-Modified': new Date(lastModifiedMs).toUTCString(),
       'Cache-Control': CACHE_CONTROL,
       'Cross-Origin-Resource-Policy': resourcePolicy,
     }
@@ -153,7 +174,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
       ifModifiedSince: headers['if-modified-since'],
       ifUnmodifiedSince: headers['if-unmodified-since'],
     }
-    const verdict = evaluatePreconditions(conditions, stored, clock.now())
+    const verdict = evaluatePreconditions(conditions, stored, nowMs)
     if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
     if (verdict === 304) {
       res.writeHead(304, common).end()
@@ -161,15 +182,12 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     }
 
     const isHead = req.method === 'HEAD'
-    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, clock.now())
+    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, nowMs)
     const ranges = isRanged ? selectRanges(headers.range, recording.size) : undefined
     const described = {
       ...common,
       'Content-Type': recording.contentType,
-      'Content-Disposition': contentDisposition(
-        recording.filename,
-        req.query.download === undefined ? 'inline' : 'attachment',
-      ),
+      'Content-Disposition': contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment'),
       'Repr-Digest': reprDigest(recording.sha256),
       'Content-Security-Policy': CONTENT_SECURITY_POLICY,
       'Referrer-Policy': 'no-referrer',
@@ -180,7 +198,7 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
       const ranged = { ...described, 'Accept-Ranges': 'bytes' }
       if (isHead) {
         res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
-      } else if (accelRedirect !== undefined && isForNginx(headers)) {
+      } else if (accelRedirect !== undefined && isForNginx(headers) && !hasNginxFailed(req, recording)) {
         const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
         // nginx says `Accept-Ranges` by itself in a 200, and never in a 206. It keeps the connection to us only after
         // a body of a length that it is told.
@@ -197,18 +215,24 @@ export function playbackRoutes({ config, db, auth, library, links, events, clock
     }
   })
 
-  router.post<Params>(`${PATH}/playback-links`, auth.required, json({ limit: '16kb' }), async (req, res) => {
-    const caller = callerOf(res)
-    const recording = await recordingFor(caller, req.params)
-    const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
-    const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
-    const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
-    const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
-    res
-      .status(201)
-      .set('Cache-Control', 'no-store')
-      .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
-  })
+  router.post<Params>(
+    `${PATH}/playback-links`,
+    required(tokens),
+    takesNoQuery,
+    json({ limit: '16kb' }),
+    async (req, res) => {
+      const caller = callerOf(res)
+      const recording = await recordingFor(caller, req.params)
+      const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
+      const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
+      const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
+      const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
+      res
+        .status(201)
+        .set('Cache-Control', 'no-store')
+        .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
+    },
+  )
 
   return router
 }

@@ -12,19 +12,38 @@ import type { ByteRange } from './range.ts'
 const SMALL_BYTES = 64 * 1024
 /** The most that a listener who does not read holds in memory. */
 const PIECE_BYTES = 256 * 1024
-const MAX_KEPT_BUFFERS = 64
+/** Longer answers go in large pieces while so many do at most; beyond, in small ones: many may be listeners who do not read. */
+const MAX_LARGE_TAKEN = 96
+/** Buffers that wait for their next use; more are for the system. */
+const MAX_SMALL_KEPT = 64
+const MAX_LARGE_KEPT = 16
 
 const small: Buffer[] = []
 const large: Buffer[] = []
+/** Large buffers that answers hold now. */
+const taken = { large: 0 }
 
-const take = (bytes: number): Buffer =>
-  bytes <= SMALL_BYTES
-    ? (small.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES))
-    : (large.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES))
+/**
+ * Memory of its own pages, as resizable buffers have it: given back, it is the system's at once. Pieces of the common
+ * heap would stay with the process, a hole among what is still in use.
+ */
+function fresh(bytes: number): Buffer {
+  return Buffer.from(new ArrayBuffer(bytes, { maxByteLength: bytes }), 0, bytes)
+}
+
+function take(bytes: number): Buffer {
+  if (bytes <= SMALL_BYTES || taken.large >= MAX_LARGE_TAKEN) return small.pop() ?? fresh(SMALL_BYTES)
+  taken.large += 1
+  return large.pop() ?? fresh(PIECE_BYTES)
+}
 
 function giveBack(buffer: Buffer): void {
-  const kept = buffer.length === SMALL_BYTES ? small : large
-  if (kept.length < MAX_KEPT_BUFFERS) kept.push(buffer)
+  const isSmall = buffer.length === SMALL_BYTES
+  if (!isSmall) taken.large -= 1
+  const [kept, most] = isSmall ? [small, MAX_SMALL_KEPT] : [large, MAX_LARGE_KEPT]
+  if (kept.length < most) kept.push(buffer)
+  // Left to the collector, it would be there for as long as nothing else needs memory.
+  else (buffer.buffer as ArrayBuffer).transferToFixedLength(0)
 }
 
 /** The file ends before the bytes that its row promises. */
@@ -83,8 +102,8 @@ export async function sendSegments(
         waiting = ''
         position += wanted
         await flushed(buffer.subarray(0, wanted), position > segment.end && i === segments.length - 1)
-        // Gone in the middle: the kernel may still hold the buffer, so it is nobody's any more.
-        if (left && !res.writableFinished) return
+        // A connection is closed once the kernel has let go of what it was given.
+        if (left) return giveBack(buffer)
       }
     }
     if (waiting) res.end(waiting, 'latin1')

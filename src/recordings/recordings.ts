@@ -4,15 +4,17 @@
 import { and, desc, eq, sql } from 'drizzle-orm'
 import { type Request, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, callerOf } from '../auth/tokens.ts'
+import { callerOf } from '../auth/required.ts'
 import type { Config } from '../config/config.ts'
 import { type Database, preparedOnce } from '../db/database.ts'
 import { type Recording, recordings } from '../db/schema.ts'
-import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { addressOf, checked } from '../http/request.ts'
+import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
+import { leadFor } from '../leads/rights.ts'
+import { typeMostlyPlays } from '../media/codecs.ts'
 import type { Library } from '../storage/disk/library.ts'
+import { deleteRecording, recordingNotFound } from './deletion.ts'
 
 const DEFAULT_LIMIT = 50
 const MAX_LIMIT = 200
@@ -31,6 +33,8 @@ export const recordingJson = (recording: Recording, req: Request, publicUrl: URL
   sha256: recording.sha256,
   duration_seconds: recording.durationSeconds,
   media_check: recording.mediaCheck,
+  plays_in_browsers:
+    recording.playsInBrowsers ?? (recording.mediaCheck === 'ok' && typeMostlyPlays(recording.contentType)),
   created_at: new Date(recording.createdAtMs).toISOString(),
   url: addressOf(req, publicUrl, recordingPath(recording.leadId, recording.id)),
 })
@@ -47,7 +51,7 @@ const cursorSchema = z.string().transform((text, context) => {
   return { createdAtMs: Number(ms), id }
 })
 
-export const listQuery = z.object({
+export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
   cursor: cursorSchema.optional(),
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
@@ -65,7 +69,7 @@ const recordingById = preparedOnce((orm) =>
 export async function recordingOf(db: Database, leadId: string, recordingId: string): Promise<Recording> {
   const recording = isId(recordingId) ? await recordingById(db).get({ id: recordingId }) : undefined
   if (!recording || recording.leadId !== leadId) {
-    throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
+    throw recordingNotFound()
   }
   return recording
 }
@@ -73,17 +77,18 @@ export async function recordingOf(db: Database, leadId: string, recordingId: str
 interface Parts {
   config: Config
   db: Database
-  auth: Auth
   library: Library
   events: Events
+  /** Called at each named step. */
+  step: (name: string) => void
 }
 
-export function recordingRoutes({ config, db, auth, library, events }: Parts): Router {
+export function recordingRoutes({ config, db, library, events, step }: Parts): Router {
   const router = Router({ mergeParams: true })
 
   router.get<{ leadId: string }>('/', async (req, res) => {
-    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'use')
-    const { limit, cursor, call_log_id } = checked(listQuery, req.query)
+    const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
+    const { limit, cursor, call_log_id } = queryOf(listQuery, req)
     // A row value: spelt out with OR, SQLite reads all that is newer first (500,000 recordings: 34 ms instead of 1).
     const after = cursor && sql`(${recordings.createdAtMs}, ${recordings.id}) < (${cursor.createdAtMs}, ${cursor.id})`
     const rows = await db.orm
@@ -107,18 +112,16 @@ export function recordingRoutes({ config, db, auth, library, events }: Parts): R
     })
   })
 
-  router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', async (req, res) => {
-    const lead = await auth.leadFor(callerOf(res), req.params.leadId, 'use')
+  router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', takesNoQuery, async (req, res) => {
+    const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
     res.json(recordingJson(await recordingOf(db, lead.id, req.params.recordingId), req, config.publicUrl))
   })
 
-  router.delete<{ leadId: string; recordingId: string }>('/:recordingId', async (req, res) => {
+  router.delete<{ leadId: string; recordingId: string }>('/:recordingId', takesNoQuery, async (req, res) => {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId, 'use')
+    const lead = await leadFor(db, caller, req.params.leadId, 'use')
     const recording = await recordingOf(db, lead.id, req.params.recordingId)
-    // The row first: bytes without a row are swept, a row without bytes would be an alarm.
-    await db.write(db.orm.delete(recordings).where(eq(recordings.id, recording.id)))
-    await library.remove(recording.path)
+    await deleteRecording({ db, library, step }, caller, recording)
     events.recordingDeleted({ recordingId: recording.id, leadId: lead.id, callerId: caller.id })
     res.status(204).end()
   })

@@ -10,16 +10,30 @@ import { passing } from '../errors.ts'
 /** A reading of a file system is good for this long; what came meanwhile is taken off it. */
 const READING_MS = 500
 
+/** Of what is free, one caller may have this much reserved at once, except by a single upload. */
+const CALLERS_SHARE = 1 / 4
+
 /** What an open upload of known length may still bring, and how long it is in all. */
 export interface Promised {
   id: string
   length: number
   offset: number
+  /** Whose share it is of; none for work of our own on bytes that have come. */
+  callerId?: string
+  /** No byte has come, and nobody is sending one: others that need the room may have it. */
+  givesWay?: boolean
 }
 
 export interface Space {
-  /** Claims room for an upload. @throws ServiceError `insufficient_storage` */
+  /**
+   * Claims room for an upload. Where there is none, uploads that never got a byte give way, the oldest first: their room
+   * is claimed again when their first byte comes.
+   *
+   * @throws ServiceError `insufficient_storage`
+   */
   reserve(promised: Promised): Promise<void>
+  /** Bytes of this upload come now: it has its room, and gives way no more. @throws ServiceError as `reserve` does */
+  keep(promised: Promised): Promise<void>
   /** The upload stands at `offset` now; nothing for one that has claimed no room. */
   arrived(id: string, offset: number): void
   /** The upload brings nothing more: finished, cancelled, expired, or never begun. */
@@ -31,7 +45,28 @@ export interface Space {
 interface Volume {
   directory: string
   promisedBytes: number
+  byCaller: Map<string, number>
   reading: { freeBytes: number; atMs: number } | undefined
+}
+
+interface Claim extends Pick<Promised, 'callerId' | 'length'> {
+  left: number
+  givesWay: boolean
+}
+
+const volumeAt = (directory: string): Volume => ({
+  directory,
+  promisedBytes: 0,
+  byCaller: new Map(),
+  reading: undefined,
+})
+
+function promise(volume: Volume, callerId: string | undefined, bytes: number): void {
+  volume.promisedBytes += bytes
+  if (callerId === undefined) return
+  const sum = (volume.byCaller.get(callerId) ?? 0) + bytes
+  if (sum > 0) volume.byCaller.set(callerId, sum)
+  else volume.byCaller.delete(callerId)
 }
 
 /**
@@ -46,26 +81,35 @@ export async function createSpace(
   const [uploadsDevice, recordingsDevice] = await Promise.all(
     [uploadsDir, recordingsDir].map(async (directory) => (await stat(directory)).dev),
   )
-  const arriving: Volume = { directory: uploadsDir, promisedBytes: 0, reading: undefined }
-  const staying: Volume | undefined =
-    uploadsDevice === recordingsDevice ? undefined : { directory: recordingsDir, promisedBytes: 0, reading: undefined }
+  const arriving = volumeAt(uploadsDir)
+  const staying = uploadsDevice === recordingsDevice ? undefined : volumeAt(recordingsDir)
   const volumes = staying ? [arriving, staying] : [arriving]
-  const claims = new Map<string, { left: number; length: number }>()
+  /** In the order in which they were made. */
+  const claims = new Map<string, Claim>()
 
-  function claim({ id, length, offset }: Promised) {
-    release(id)
-    const left = Math.max(0, length - offset)
-    claims.set(id, { left, length })
-    arriving.promisedBytes += left
-    if (staying) staying.promisedBytes += length
+  /** What an upload needs of a volume. */
+  const neededOn = (volume: Volume, { left, length }: Pick<Claim, 'left' | 'length'>) =>
+    volume === arriving ? left : length
+
+  const claimOf = ({ callerId, length, offset, givesWay = false }: Promised): Claim => ({
+    ...(callerId !== undefined && { callerId }),
+    length,
+    left: Math.max(0, length - offset),
+    givesWay,
+  })
+
+  function claim(promised: Promised) {
+    release(promised.id)
+    const made = claimOf(promised)
+    claims.set(promised.id, made)
+    for (const volume of volumes) promise(volume, made.callerId, neededOn(volume, made))
   }
 
   function release(id: string) {
     const known = claims.get(id)
     if (!known) return
     claims.delete(id)
-    arriving.promisedBytes -= known.left
-    if (staying) staying.promisedBytes -= known.length
+    for (const volume of volumes) promise(volume, known.callerId, -neededOn(volume, known))
   }
 
   async function freeBytes(volume: Volume): Promise<number> {
@@ -76,15 +120,50 @@ export async function createSpace(
     return volume.reading.freeBytes
   }
 
-  /** Claims the room if it is there; nothing comes between the look and the claim. */
+  /** How many bytes too few there are on a volume: for the upload, and within its caller's share. */
+  function lacking(volume: Volume, freeBytes: number, promised: Promised) {
+    const room = freeBytes - minFreeBytes
+    const needed = neededOn(volume, claimOf(promised))
+    const old = claims.get(promised.id)
+    const before = old ? neededOn(volume, old) : 0
+    const own = promised.callerId === undefined ? 0 : (volume.byCaller.get(promised.callerId) ?? 0) - before
+    return {
+      inAll: volume.promisedBytes - before + needed - room,
+      ofShare: own > 0 && needed > 0 ? own + needed - room * CALLERS_SHARE : 0,
+    }
+  }
+
+  /** What must give way for the upload, the oldest first; undefined when all that could is not enough. */
+  function givingWay(volume: Volume, freeBytes: number, promised: Promised): string[] | undefined {
+    const lack = lacking(volume, freeBytes, promised)
+    const ids: string[] = []
+    for (const [id, each] of claims) {
+      if (lack.inAll <= 0 && lack.ofShare <= 0) break
+      const isOwn = each.callerId === promised.callerId
+      if (!each.givesWay || id === promised.id || (lack.inAll <= 0 && !isOwn)) continue
+      ids.push(id)
+      const bytes = neededOn(volume, each)
+      lack.inAll -= bytes
+      if (isOwn) lack.ofShare -= bytes
+    }
+    return lack.inAll <= 0 && lack.ofShare <= 0 ? ids : undefined
+  }
+
+  /** Claims the room if it is there or can be made; nothing comes between the look and the claim. */
   async function claimed(promised: Promised): Promise<boolean> {
     const free = await Promise.all(volumes.map(freeBytes))
-    const fits = volumes.every((volume, i) => {
-      const needed = volume === arriving ? promised.length - promised.offset : promised.length
-      return (free[i] as number) - volume.promisedBytes - minFreeBytes >= needed
-    })
-    if (fits) claim(promised)
-    return fits
+    const ids = volumes.map((volume, i) => givingWay(volume, free[i] as number, promised))
+    if (ids.includes(undefined)) return false
+    for (const id of ids.flat()) release(id as string)
+    claim(promised)
+    return true
+  }
+
+  async function reserve(promised: Promised): Promise<void> {
+    if (await claimed(promised)) return
+    for (const volume of volumes) volume.reading = undefined
+    if (await claimed(promised)) return
+    throw passing('insufficient_storage', 'The storage has no room for this upload just now.')
   }
 
   for (const each of open) claim(each)
@@ -93,11 +172,11 @@ export async function createSpace(
     get reservedBytes() {
       return arriving.promisedBytes
     },
-    async reserve(promised) {
-      if (await claimed(promised)) return
-      for (const volume of volumes) volume.reading = undefined
-      if (await claimed(promised)) return
-      throw passing('insufficient_storage', 'The storage has no room for this upload just now.')
+    reserve,
+    async keep(promised) {
+      if (!claims.has(promised.id)) await reserve(promised)
+      const known = claims.get(promised.id)
+      if (known) known.givesWay = false
     },
     arrived(id, offset) {
       const known = claims.get(id)
@@ -105,7 +184,7 @@ export async function createSpace(
       const left = Math.max(0, known.length - offset)
       const came = known.left - left
       known.left = left
-      arriving.promisedBytes -= came
+      promise(arriving, known.callerId, -came)
       if (arriving.reading) arriving.reading.freeBytes -= came
     },
     release,

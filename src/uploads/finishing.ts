@@ -6,35 +6,41 @@
  * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
  */
 import { and, eq, inArray, sql } from 'drizzle-orm'
-import type { Auth } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
-import { bind, type Database, isUniqueViolation, must } from '../db/database.ts'
+import { bind, type Database, isUniqueViolation, must, returning } from '../db/database.ts'
 import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
-import { inspectMedia } from '../media/media-type.ts'
+import { leadFor, stillMay } from '../leads/rights.ts'
+import type { Inspector, MediaFile } from '../media/inspect.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { assemble, isFinal, partIdsOf } from './concatenation.ts'
+import type { Ends } from './end.ts'
 import type { Open, Register } from './register.ts'
-import { closed, isOpen, isWhole, OPEN_STATES, whileOpen } from './upload.ts'
+import type { Seals } from './seal.ts'
+import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
-/** A finished upload: the row is there when this call made it or had to look. */
+/** A finished upload. */
 export interface Finished {
   upload: UploadRow
   recordingId: string
+  /** As it was written, where this finish has made it; undefined where it was there, and may have been deleted since. */
+  recording: Recording | undefined
 }
 
 interface Parts {
   db: Database
-  auth: Auth
   staging: Staging
   library: Library
   space: Space
+  inspector: Inspector
   register: Register
+  seals: Seals
+  ends: Ends
   events: Events
   clock: Clock
   /** Called at each named step. */
@@ -43,7 +49,8 @@ interface Parts {
 
 export type Finishing = ReturnType<typeof createFinishing>
 
-export function createFinishing({ db, auth, staging, library, space, register, events, clock, step }: Parts) {
+export function createFinishing(parts: Parts) {
+  const { db, staging, library, space, inspector, register, seals, ends, events, clock, step } = parts
   const finishing = new Map<string, Promise<Finished>>()
   /** Whole uploads whose finish failed: the sweep tries them again. */
   const unfinished = new Set<string>()
@@ -55,7 +62,8 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       uploadId: sql.placeholder('uploadId'),
       leadId: sql.placeholder('leadId'),
       callLogId: sql.placeholder('callLogId'),
-      telecallerId: sql.placeholder('telecallerId'),
+      // Whoever owns the lead when the recording is there.
+      telecallerId: sql`(select telecaller_id from leads where id = ${sql.placeholder('leadId')})`,
       filename: sql.placeholder('filename'),
       path: sql.placeholder('path'),
       contentType: sql.placeholder('contentType'),
@@ -63,8 +71,10 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       sha256: sql.placeholder('sha256'),
       durationSeconds: sql.placeholder('durationSeconds'),
       mediaCheck: sql.placeholder('mediaCheck'),
+      playsInBrowsers: sql.placeholder('playsInBrowsers'),
       createdAtMs: sql.placeholder('createdAtMs'),
     })
+    .returning({ telecallerId: recordings.telecallerId })
     .prepare()
   const markFinished = db.orm
     .update(uploads)
@@ -80,13 +90,13 @@ export function createFinishing({ db, auth, staging, library, space, register, e
   /**
    * Turns a whole upload into its recording, once.
    *
-   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 410; 503 or 507 when it must be
-   *   tried again: the bytes stay, and so does the key
+   * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 404 when the call has moved; 409
+   *   while it is being ended; 410; 503 or 507 when it must be tried again: the bytes stay, and so does the key
    */
   function finish(id: string): Promise<Finished> {
     const running = finishing.get(id)
     if (running) return running
-    const promise = register.using(id, finishOnce).finally(() => finishing.delete(id))
+    const promise = seals.hold(id, () => register.using(id, finishOnce)).finally(() => finishing.delete(id))
     finishing.set(id, promise)
     return promise
   }
@@ -95,15 +105,17 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     const { row } = open
     const { id } = row
     unfinished.delete(id)
-    if (row.state === 'finished' && row.recordingId !== null) return { upload: row, recordingId: row.recordingId }
+    if (row.state === 'finished' && row.recordingId !== null) {
+      return { upload: row, recordingId: row.recordingId, recording: undefined }
+    }
     register.assertUsable(open)
     if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
     try {
-      const recordingId = await turnIntoRecording(open)
-      return { upload: row, recordingId }
+      return await turnIntoRecording(open)
     } catch (error) {
       const told = asServiceError(error)
-      await rememberWhole(open)
+      // Asked again, a database that was busy for so long would let the client wait for twice as long.
+      if (told.code !== 'busy') await rememberWhole(open)
       open.refused = told.status < 500
       if (open.refused) throw told
       unfinished.add(id)
@@ -114,19 +126,22 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     }
   }
 
-  async function turnIntoRecording(open: Open): Promise<string> {
+  async function turnIntoRecording(open: Open): Promise<Finished> {
     const { row } = open
     const size = row.length as number
     const { callLogId, filename, key } = row
     if (callLogId === null || filename === null || key === null)
       throw new Error(`upload ${row.id} is whole but names no call`)
-    // Rights may have moved while the bytes came: ask again.
-    const lead = await auth.leadFor({ id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
+    // Rights may have moved while the bytes came: ask again, and once more when it is written.
+    const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
     if (isFinal(row)) await gather(row, key, size)
     const { sha256, media } = await examine(row, key, size, filename)
     step('examined')
-    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) await reject(open, key)
+    if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) {
+      await ends.reject(open)
+      throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
+    }
     // Whoever has to go on from here finds the bytes in the library, and nothing of them in memory.
     staging.forget(row.id)
     await library.put(staging.pathOf(row.id), key)
@@ -144,11 +159,12 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       sha256,
       durationSeconds: media.durationSeconds,
       mediaCheck: media.mediaCheck,
+      playsInBrowsers: media.playsInBrowsers,
       createdAtMs: clock.now(),
     }
-    const recordingId = await record(open, recording)
+    const finished = await record(open, recording)
     step('recorded')
-    return recordingId
+    return finished
   }
 
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
@@ -158,17 +174,6 @@ export function createFinishing({ db, auth, staging, library, space, register, e
     const gathered = await assemble(staging, row.id, parts, step)
     if (!gathered && (await library.sizeOf(key)) !== size) throw register.bytesMissing(row)
     space.arrived(row.id, size)
-  }
-
-  /** Ends an upload whose bytes are not what its client promised; they go. @throws ServiceError `checksum_mismatch` */
-  async function reject({ row }: Open, key: string): Promise<never> {
-    await db.write(db.orm.update(uploads).set({ state: 'rejected' }).where(whileOpen(row.id)))
-    row.state = 'rejected'
-    space.release(row.id)
-    await discardBytes(staging, row)
-    await library.remove(key)
-    events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
-    throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
   }
 
   /** What the bytes are, wherever a failed finish has left them. */
@@ -183,28 +188,49 @@ export function createFinishing({ db, auth, staging, library, space, register, e
           const { bytesRead } = await handle.read(buffer, 0, length, position)
           return buffer.subarray(0, bytesRead)
         }
-        return { sha256: await sha256Of(read, size), media: await inspectMedia(read, size, filename) }
+        const sha256 = await sha256Of(read, size)
+        return { sha256, media: await inspect(row, { path: library.pathOf(key), read }, size, filename) }
       } finally {
         await handle.close()
       }
     }
     const reader = staging.reader(row.id)
     try {
-      const media = await inspectMedia(reader.read, size, filename)
+      const media = await inspect(row, { path: staging.pathOf(row.id), read: reader.read }, size, filename)
       return { sha256: await staging.sha256(row.id, size), media }
     } finally {
       await reader.close()
     }
   }
 
-  /** The one transaction: the recording is there, and its upload is finished; or neither. */
-  async function record(open: Open, recording: Recording): Promise<string> {
+  async function inspect(row: UploadRow, file: MediaFile, size: number, filename: string) {
+    const { givenUp, ...media } = await inspector.inspect(file, size, filename)
+    if (givenUp) {
+      const { reason, cause } = givenUp
+      events.mediaGivenUp({
+        uploadId: row.id,
+        leadId: row.leadId,
+        size,
+        reason,
+        ...(cause !== undefined && { err: cause }),
+      })
+    }
+    return media
+  }
+
+  /**
+   * The one transaction: the recording is there, and its upload is finished; or neither. That the upload is still open,
+   * its lead still its caller's and its call still one with the lead are conditions of it.
+   */
+  async function record(open: Open, recording: Recording): Promise<Finished> {
     const { row } = open
+    const caller = { id: row.callerId, role: row.callerRole }
     // It is remembered from now on, however long its finish took.
     const lastByteAtMs = clock.now()
     try {
       await db.write(
-        bind(insertRecording, { ...recording }),
+        stillMay(db, { caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
+        returning({ get: () => insertRecording.get({ ...recording }) }, (written) => Object.assign(recording, written)),
         must(
           bind(markFinished, {
             id: row.id,
@@ -216,13 +242,15 @@ export function createFinishing({ db, auth, staging, library, space, register, e
         ),
       )
     } catch (error) {
-      if (!isUniqueViolation(error)) throw error
+      if (!isUniqueViolation(error) && asServiceError(error).code !== 'upload_closed') throw error
       // Another process of the operator's was faster.
       const stored = await register.stored(row.id)
-      if (stored?.recordingId == null) throw error
+      if (!stored || isOpen(stored)) throw error
       Object.assign(row, stored)
       open.savedOffset = stored.offset
-      return stored.recordingId
+      if (stored.recordingId !== null) return { upload: row, recordingId: stored.recordingId, recording: undefined }
+      await library.remove(recording.path)
+      throw error
     }
     Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
     open.savedOffset = recording.size
@@ -234,7 +262,7 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       recordingId: recording.id,
       size: recording.size,
     })
-    return recording.id
+    return { upload: row, recordingId: recording.id, recording }
   }
 
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
@@ -250,11 +278,6 @@ export function createFinishing({ db, auth, staging, library, space, register, e
 
   return {
     finish,
-    /** Resolves when no finish of this upload is under way, whatever came of it. */
-    async ended(id: string): Promise<void> {
-      await finishing.get(id)?.catch(() => {})
-      unfinished.delete(id)
-    },
     /** Whole uploads whose finish failed in this process. */
     unfinished: unfinished as ReadonlySet<string>,
     /** Resolves when no finish is under way. */
@@ -262,9 +285,4 @@ export function createFinishing({ db, auth, staging, library, space, register, e
       while (finishing.size > 0) await Promise.allSettled(finishing.values())
     },
   }
-}
-
-/** Removes an upload's bytes, and those of its parts. */
-export async function discardBytes(staging: Staging, row: UploadRow): Promise<void> {
-  for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
 }

@@ -2,13 +2,17 @@
  * The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): a creation that may have happened is asked
  * for again, and gives what is there.
  *
- * A key counts for one caller and one lead, for as long as its upload is remembered. An upload that ended without a
- * recording gives its key back: whoever repeats the request wants the recording in, not the news that it failed.
+ * A key counts for one caller and one lead. It stands in its upload's row, and that stays for as long as the upload's
+ * recording does, or for `KEPT_MS` after an upload's end. An upload that ended without a recording gives its key back to
+ * whoever asks: who repeats the request wants the recording in, not the news that it failed.
  */
 import { createHash } from 'node:crypto'
 import { ServiceError } from '../errors.ts'
 
 const MAX_CHARACTERS = 255
+
+/** A key outlives the end of its upload by so much, whatever became of its recording: answers are lost for long. */
+export const KEPT_MS = 30 * 86_400_000
 
 export interface Idempotency {
   key: string
@@ -25,7 +29,7 @@ export const otherRequest = () =>
  * The draft wants a string of RFC 8941 (§3.3.3), in quotes; clients that send the bare value mean the same.
  *
  * @param header `Idempotency-Key` as it came
- * @param said all that a repeat must say again
+ * @param said all that a repeat must say again, by what it means: not by its bytes, nor by an order that means nothing
  * @throws ServiceError `invalid_parameter`
  */
 export function idempotencyOf(

@@ -7,32 +7,37 @@
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
-import { and, eq, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
-import type { Auth } from '../auth/tokens.ts'
+import { and, eq, inArray, isNull, lte, or, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { bind, type Database, holds, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { chunks, type UploadRow, uploads } from '../db/schema.ts'
-import { asServiceError, ServiceError } from '../errors.ts'
+import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
+import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { stillMay } from '../leads/rights.ts'
+import type { Inspector } from '../media/inspect.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { BodyCheck, Written } from '../storage/disk/writer.ts'
 import type { Space } from '../storage/space.ts'
+import { createCallersLimit } from './callers-limit.ts'
 import { assertPart, isPartial, partIdsOf } from './concatenation.ts'
-import { createFinishing, discardBytes, type Finished } from './finishing.ts'
+import { createEnds } from './end.ts'
+import { createFinishing, type Finished } from './finishing.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
+import { Seals } from './seal.ts'
+import { createSilence } from './silence.ts'
 import {
   closed,
+  expiryOf,
   hasAllBytes,
   isOpen,
   isWhole,
   keyFor,
   newRow,
-  OPEN_STATES,
+  silentTooLong,
   type UploadIntent,
-  whileOpen,
 } from './upload.ts'
 
 export interface AppendOptions {
@@ -61,10 +66,10 @@ export interface Seal {
 
 interface Parts {
   db: Database
-  auth: Auth
   staging: (configstore: KvStore<Upload>) => Staging
   library: Library
   space: Space
+  inspector: Inspector
   events: Events
   clock: Clock
   limits: Config['uploads']
@@ -74,7 +79,7 @@ interface Parts {
 export type Ingest = ReturnType<typeof createIngest>
 
 export function createIngest(parts: Parts) {
-  const { db, auth, library, space, events, clock, limits } = parts
+  const { db, library, space, inspector, events, clock, limits } = parts
   let draining = false
 
   const insert = db.orm
@@ -103,16 +108,12 @@ export function createIngest(parts: Parts) {
   const sealDeferred = db.orm
     .update(uploads)
     .set({
+      state: 'finishing',
       length: sql`${sql.placeholder('length')}`,
       callLogId: sql`${sql.placeholder('callLogId')}`,
       key: sql`${sql.placeholder('key')}`,
     })
     .where(and(eq(uploads.id, sql.placeholder('id')), eq(uploads.state, 'receiving'), isNull(uploads.length)))
-    .prepare()
-  const countOpen = db.orm
-    .select({ count: sql<number>`count(*)` })
-    .from(uploads)
-    .where(and(eq(uploads.callerId, sql.placeholder('callerId')), sql`${uploads.state} in ('receiving', 'finishing')`))
     .prepare()
 
   /** Kills the process at a named step; only tests of crashes set one. */
@@ -130,11 +131,27 @@ export function createIngest(parts: Parts) {
       const { row } = await load(id)
       if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
     },
-    delete: cancel,
+    delete: (id) => ends.terminate(id),
   }
   const staging = parts.staging(configstore)
-  const register = createRegister({ db, staging, library, space, events, clock, limits })
-  const finishing = createFinishing({ db, auth, staging, library, space, register, events, clock, step })
+  const silence = createSilence({ db, clock })
+  const register = createRegister({ db, staging, library, space, events, clock, silence, limits })
+  const seals = new Seals()
+  const ends = createEnds({ db, staging, library, space, register, seals, events, silence, limits })
+  const callersLimit = createCallersLimit({ db, register, maxPerCaller: limits.maxPerCaller })
+  const finishing = createFinishing({
+    db,
+    staging,
+    library,
+    space,
+    inspector,
+    register,
+    seals,
+    ends,
+    events,
+    clock,
+    step,
+  })
   const { load, using, find, findFor, saveOffset, isExpired, assertAlive, assertUsable, bytesMissing } = register
   const { finish } = finishing
 
@@ -151,16 +168,9 @@ export function createIngest(parts: Parts) {
     return open.row
   }
 
-  /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
-  const roomForCaller = (callerId: string): Statement =>
-    holds<{ count: number } | undefined>(
-      () => countOpen.get({ callerId }),
-      (open) => (open?.count ?? 0) < limits.maxPerCaller,
-      () =>
-        new ServiceError('too_many_uploads', `No more than ${limits.maxPerCaller} uploads may be open at once.`, {
-          headers: { 'Retry-After': '30' },
-        }),
-    )
+  /** The caller may still upload to the lead, for this call, when the upload is recorded. */
+  const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement =>
+    stillMay(db, { caller, act: 'upload', leadId, callLogId })
 
   /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
   async function earlier(intent: UploadIntent, idempotency: Idempotency): Promise<UploadRow | undefined> {
@@ -182,7 +192,7 @@ export function createIngest(parts: Parts) {
           underKey(intent, idempotency),
           or(
             inArray(uploads.state, ['terminated', 'expired', 'rejected']),
-            and(eq(uploads.state, 'receiving'), lt(uploads.lastByteAtMs, clock.now() - limits.expiresAfterMs)),
+            and(eq(uploads.state, 'receiving'), silentTooLong(silence.nowMs(), limits.expiresAfterMs)),
           ),
         ),
       )
@@ -199,11 +209,20 @@ export function createIngest(parts: Parts) {
     const known = idempotency && (await earlier(intent, idempotency))
     if (known) return known
     if (intent.length !== null && intent.length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve({ id: intent.id, length: intent.length ?? intent.expectedBytes ?? 0, offset: 0 })
+    await space.reserve({
+      id: intent.id,
+      callerId: intent.caller.id,
+      length: intent.length ?? intent.expectedBytes ?? 0,
+      offset: 0,
+      // The simple door's has its bytes on their way.
+      givesWay: intent.door !== 'simple',
+    })
     const row = newRow(intent, clock.now())
+    if (intent.bytesFollow) callersLimit.bytesFollow(row.id)
+    const { statement: room, expired } = callersLimit.roomFor(row.callerId)
     try {
       const keyed = idempotency ? [freeKey(intent, idempotency)] : []
-      await db.write(roomForCaller(row.callerId), ...keyed, bind(insert, { ...row }))
+      await db.write(rightsOf(intent), room, ...keyed, bind(insert, { ...row }))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
@@ -212,6 +231,7 @@ export function createIngest(parts: Parts) {
       throw error
     }
     begun(row)
+    for (const id of expired) await ends.gaveWay(id)
     return row
   }
 
@@ -230,11 +250,15 @@ export function createIngest(parts: Parts) {
    * Makes one upload of several partial ones, in their order, and finishes it; the caller holds the locks of all.
    *
    * From the one transaction on, the parts take no more bytes and their bytes are the new upload's: what fails after it
-   * is made good like any finish. Asked for again, with the same parts, it gives the upload that there is.
+   * is made good like any finish. Asked for again, with the same parts or under the same key, it gives the upload that
+   * there is.
    *
-   * @throws ServiceError 400, 403, 404 or 410 when a part can't be used, `empty_upload`, `too_large`; as `finish`
+   * @throws ServiceError 400, 403, 404 or 410 when a part can't be used, `empty_upload`, `too_large`,
+   *   `idempotency_conflict`; as `finish`
    */
   async function concatenate(intent: UploadIntent & { concat: string }): Promise<Finished> {
+    const known = await earlierWhole(intent)
+    if (known) return finish(known.id)
     const parts = await Promise.all(partIdsOf(intent.concat).map(load))
     for (const part of parts) part.users += 1
     try {
@@ -244,7 +268,25 @@ export function createIngest(parts: Parts) {
     }
   }
 
-  async function concatenateParts(intent: UploadIntent, parts: readonly Open[]): Promise<Finished> {
+  /**
+   * The final upload that the caller made under this key. Its parts may be others: a client that never heard of it has
+   * sent them all again. They must be as long as they were, where they are still known.
+   */
+  async function earlierWhole(intent: UploadIntent & { concat: string }): Promise<UploadRow | undefined> {
+    const known = intent.idempotency && (await earlier(intent, intent.idempotency))
+    if (!known) return undefined
+    const parts = await Promise.all(partIdsOf(intent.concat).map((id) => find(id).catch(unlessUnknown)))
+    const lengths = parts.map((row) => row?.length ?? undefined)
+    if (lengths.includes(undefined)) return known
+    const length = lengths.reduce<number>((sum, each) => sum + (each as number), 0)
+    if (length !== known.length) throw otherRequest()
+    return known
+  }
+
+  async function concatenateParts(
+    intent: UploadIntent & { concat: string },
+    parts: readonly Open[],
+  ): Promise<Finished> {
     const ids = parts.map(({ row }) => row.id)
     for (const { row } of parts) assertPart(row, intent)
     const finalId = parts[0]?.row.finalId ?? null
@@ -266,14 +308,18 @@ export function createIngest(parts: Parts) {
     const seal = db.orm
       .update(uploads)
       .set({ state: 'concatenated', finalId: row.id })
-      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving')))
+      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving'), eq(uploads.offset, uploads.length)))
     // What a copy takes beside its original; the first part is renamed.
     const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
     await space.reserve({ id: row.id, length: size, offset: size - copying })
     try {
-      await db.write(bind(insert, { ...row }), must(seal, closed, ids.length))
+      const keyed = intent.idempotency ? [freeKey(intent, intent.idempotency)] : []
+      await db.write(rightsOf(intent), ...keyed, bind(insert, { ...row }), must(seal, closed, ids.length))
     } catch (error) {
       space.release(row.id)
+      // The same request, twice at once.
+      const winner = isUniqueViolation(error) ? await earlierWhole(intent) : undefined
+      if (winner) return finish(winner.id)
       throw error
     }
     step('concatenated')
@@ -303,6 +349,7 @@ export function createIngest(parts: Parts) {
     if (draining) throw shuttingDown()
     if (row.state !== 'receiving') throw new ServiceError('upload_closed', 'This upload takes no more bytes.')
     const before = row.offset
+    if (row.length !== null && before < row.length) await space.keep(roomFor(row, row.length))
     const written = await staging
       .append(source, row.id, before, {
         ...options,
@@ -383,7 +430,7 @@ export function createIngest(parts: Parts) {
     if (size > length) await staging.truncate(row.id, length)
     const key = row.key ?? keyFor(row, callLogId, clock.now())
     await db.write(must(bind(sealDeferred, { id: row.id, length, callLogId, key }), closed), ...also)
-    Object.assign(row, { length, callLogId, key })
+    Object.assign(row, { state: 'finishing', length, callLogId, key })
   }
 
   /**
@@ -415,7 +462,8 @@ export function createIngest(parts: Parts) {
    */
   const kept = (id: string, also: readonly Statement[]): Promise<void> =>
     using(id, async (open) => {
-      const lastByteAtMs = clock.now()
+      // Later than its beginning in any case: it has got a byte.
+      const lastByteAtMs = Math.max(clock.now(), open.row.createdAtMs + 1)
       await db.write(
         must(
           db.orm
@@ -446,14 +494,21 @@ export function createIngest(parts: Parts) {
     }
     if (length === 0 && !isPartial(open.row)) throw empty()
     if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
-    await space.reserve({ id, length, offset: open.row.offset })
+    await space.reserve({ ...roomFor(open.row, length), givesWay: open.row.offset === 0 })
     try {
       await db.write(
         must(
           db.orm
             .update(uploads)
             .set({ length })
-            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'))),
+            .where(
+              and(
+                eq(uploads.id, id),
+                eq(uploads.state, 'receiving'),
+                isNull(uploads.length),
+                lte(uploads.offset, length),
+              ),
+            ),
           closed,
         ),
       )
@@ -462,61 +517,6 @@ export function createIngest(parts: Parts) {
       throw error
     }
     open.row.length = length
-  }
-
-  /** What goes with an upload that ends without a recording. */
-  const chunksGo = (row: UploadRow): Statement[] =>
-    row.door === 'legacy' ? [db.orm.delete(chunks).where(eq(chunks.uploadId, row.id))] : []
-
-  /**
-   * Ends an upload; the caller holds its lock. Its bytes go; the recording of a finished one stays.
-   */
-  async function cancel(id: string): Promise<void> {
-    await finishing.ended(id)
-    const open = await load(id)
-    const { row } = open
-    assertAlive(row)
-    const wasOpen = isOpen(row)
-    await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'terminated' })
-        .where(and(eq(uploads.id, id), inArray(uploads.state, [...OPEN_STATES, 'finished']))),
-      ...chunksGo(row),
-    )
-    row.state = 'terminated'
-    if (!wasOpen) return
-    space.release(id)
-    await discardBytes(staging, row)
-    events.uploadTerminated({ uploadId: id, leadId: row.leadId, callerId: row.callerId })
-  }
-
-  /**
-   * Ends an upload that has been silent for too long, and removes its bytes. One that has moved on is left alone, and so
-   * is one that is whole, unless its finish was refused.
-   *
-   * @returns whether it was ended
-   */
-  const expire = (id: string): Promise<boolean> => using(id, expireOpen)
-
-  async function expireOpen(open: Open): Promise<boolean> {
-    const { row } = open
-    const silentSinceMs = clock.now() - limits.expiresAfterMs
-    if (!isOpen(row) || open.users > 1 || row.lastByteAtMs > silentSinceMs) return false
-    if (isWhole(row) && !open.refused) return false
-    const [changed] = await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'expired' })
-        .where(and(whileOpen(row.id), lte(uploads.lastByteAtMs, silentSinceMs))),
-    )
-    if (changed === 0) return false
-    await db.write(...chunksGo(row))
-    row.state = 'expired'
-    space.release(row.id)
-    await discardBytes(staging, row)
-    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
-    return true
   }
 
   return {
@@ -535,9 +535,12 @@ export function createIngest(parts: Parts) {
     declareLength,
     concatenate,
     finish,
-    cancel,
-    expire,
+    cancel: ends.cancel,
+    abandon: ends.abandon,
+    abandoned: ends.abandoned,
+    expire: ends.expire,
     unfinished: finishing.unfinished,
+    followClock: register.followClock,
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
       draining = true
@@ -546,7 +549,7 @@ export function createIngest(parts: Parts) {
     isDraining: () => draining,
     settled: finishing.settled,
     /** When an unfinished upload expires if no byte comes any more, in milliseconds since the epoch. */
-    expiresAtMs: (row: UploadRow) => row.lastByteAtMs + limits.expiresAfterMs,
+    expiresAtMs: (row: UploadRow) => expiryOf(row, limits.expiresAfterMs) - Math.max(0, row.lastByteAtMs - clock.now()),
   }
 }
 
@@ -554,12 +557,15 @@ export function createIngest(parts: Parts) {
 const asUpload = ({ id, offset, length }: UploadRow) =>
   new Upload({ id, offset, ...(length !== null && { size: length }) })
 
-const shuttingDown = () =>
-  new ServiceError('shutting_down', 'The service is restarting; what came is kept. Try again shortly.', {
-    headers: { 'Retry-After': '2', Connection: 'close' },
-  })
+const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
+
 const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
   and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
+
+/** For what an unknown upload is no fault of. */
+const unlessUnknown = (error: unknown): undefined => {
+  if (asServiceError(error).code !== 'upload_not_found') throw error
+}
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 

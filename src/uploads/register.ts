@@ -3,7 +3,6 @@
  * says about those that memory does not know.
  */
 import { and, eq, inArray, lte, sql } from 'drizzle-orm'
-import type { Caller } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { bind, type Database, must, type Statement } from '../db/database.ts'
@@ -11,11 +10,13 @@ import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { isId } from '../ids.ts'
+import type { Caller } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { isFinal } from './concatenation.ts'
-import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
+import type { Silence } from './silence.ts'
+import { closed, expiryOf, isOpen, isWhole, OPEN_STATES } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
 const ROWS_AT_HAND = 4_000
@@ -40,12 +41,13 @@ interface Parts {
   space: Space
   events: Events
   clock: Clock
+  silence: Silence
   limits: Config['uploads']
 }
 
 export type Register = ReturnType<typeof createRegister>
 
-export function createRegister({ db, staging, library, space, events, clock, limits }: Parts) {
+export function createRegister({ db, staging, library, space, events, clock, silence, limits }: Parts) {
   const atHand = new Map<string, Open>()
 
   const byId = db.orm
@@ -115,7 +117,7 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   }
 
   const isExpired = (row: UploadRow) =>
-    row.state === 'receiving' && !isWhole(row) && clock.now() - row.lastByteAtMs > limits.expiresAfterMs
+    row.state === 'receiving' && !isWhole(row) && silence.nowMs() > expiryOf(row, limits.expiresAfterMs)
 
   /** @throws ServiceError 410 for an upload that ended without a recording */
   function assertAlive(row: UploadRow): void {
@@ -175,6 +177,8 @@ export function createRegister({ db, staging, library, space, events, clock, lim
   return {
     load,
     using,
+    /** Somebody is at work on it. */
+    isInUse: (id: string): boolean => (atHand.get(id)?.users ?? 0) > 0,
     find,
     findFor,
     isExpired,
@@ -184,6 +188,16 @@ export function createRegister({ db, staging, library, space, events, clock, lim
     saveOffset,
     /** The row as the table has it just now. */
     stored: (id: string): Promise<UploadRow | undefined> => Promise.resolve(byId.get({ id })),
+    /** The clock was set: stored times move along, in the table and here. */
+    followClock: (): Promise<void> =>
+      silence.follow((moved) => {
+        for (const { row } of atHand.values()) {
+          if (!isOpen(row)) continue
+          const lastByteAtMs = moved(row.lastByteAtMs)
+          if (row.createdAtMs === row.lastByteAtMs) row.createdAtMs = lastByteAtMs
+          row.lastByteAtMs = lastByteAtMs
+        }
+      }),
     /** Takes in the row of an upload that has just begun. */
     add: (row: UploadRow): Open =>
       keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false }),

@@ -7,43 +7,39 @@
  * never taken for a stray. In the recordings directory it removes only what a row accounts for: a database that was put
  * back from a backup knows less than the disk, and that is no reason to delete recordings.
  */
-import { opendir, rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, lt, lte, not, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { recordings, UPLOAD_STATES, uploads } from '../db/schema.ts'
+import { recordings, tombstones, uploads } from '../db/schema.ts'
 import type { Events } from '../events.ts'
+import { buried } from '../recordings/deletion.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
+import { namesIn, seen } from '../storage/disk/look.ts'
+import { empty, overdue, QUARANTINE } from '../storage/disk/quarantine.ts'
+import { dropChunks } from './chunk-rows.ts'
 import { isFinal, isPartial } from './concatenation.ts'
+import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
-import { isWhole, OPEN_STATES } from './upload.ts'
+import { SAFE_AGE_MS } from './strangers.ts'
+import { expiryOf, isWhole, OPEN_STATES, silentTooLong } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000
 /** How often the disk is compared with the tables. */
 const COMPARE_EVERY_MS = 3_600_000
 const STEP = 100
-/** Younger files may be on their way to or from their row. */
-export const SAFE_AGE_MS = 3_600_000
 /** A closed upload is remembered for this many times the expiry: at least once from its end on. */
 const REMEMBERED_EXPIRIES = 2
 /** A finish that failed is tried again after this long, and ever later. */
 const RETRY_AFTER_MS = 2_000
 const RETRY_AFTER_AT_MOST_MS = 120_000
 
-const CLOSED_STATES = UPLOAD_STATES.filter((state) => !OPEN_STATES.includes(state))
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
-interface Unknown {
-  act: 'report'
-  what: 'unknown'
-  file: string
-  bytes: number
-}
 
 /** One thing to do. Files are relative to the directory that is named. */
 export type Step =
@@ -53,7 +49,6 @@ export type Step =
   | { act: 'forget'; uploadId: string }
   | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
   | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
-  | Unknown
 
 export interface PlanParts {
   db: Pick<Database, 'orm'>
@@ -64,65 +59,6 @@ export interface PlanParts {
 }
 
 const isProbe = (name: string) => name.startsWith(PROBE)
-const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
-
-/** Size and age of what lies there; undefined when it is gone. */
-async function seen(file: string): Promise<{ bytes: number; changedAtMs: number } | undefined> {
-  try {
-    const { size, mtimeMs, ctimeMs } = await stat(file)
-    return { bytes: size, changedAtMs: Math.max(mtimeMs, ctimeMs) }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-}
-
-/** The names in a folder, some at a time; none where it is missing. */
-async function* namesIn(folder: string): AsyncGenerator<string[]> {
-  let names: string[] = []
-  try {
-    for await (const entry of await opendir(folder)) {
-      names.push(entry.name)
-      if (names.length < STEP) continue
-      yield names
-      names = []
-    }
-  } catch (error) {
-    if (!isMissing(error)) throw error
-  }
-  if (names.length > 0) yield names
-}
-
-/** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: no other name in the recordings directory is ours. */
-const KEY = /^[A-Za-z0-9_-]{1,64}\/[A-Za-z0-9_-]{1,64}_\d{8}T\d{6}Z_[0-9a-f]{12}\.[a-z0-9]{1,8}$/
-
-/**
- * Recordings on the disk that the tables have never heard of, found by a walk through the whole directory. For an
- * operator to judge: there are none unless the database is older than the disk.
- */
-export async function* unknownRecordings({ db, library, clock }: PlanParts): AsyncGenerator<Unknown> {
-  for await (const folders of namesIn(library.directory)) {
-    for (const folder of folders) {
-      for await (const names of namesIn(path.join(library.directory, folder))) {
-        const files = names.map((name) => `${folder}/${name}`).filter((file) => KEY.test(file))
-        const stored = await db.orm
-          .select({ key: recordings.path })
-          .from(recordings)
-          .where(inArray(recordings.path, files))
-          .all()
-        const moved = await db.orm.select({ key: uploads.key }).from(uploads).where(inArray(uploads.key, files)).all()
-        const known = new Set([...stored, ...moved].map(({ key }) => key))
-        for (const file of files.filter((each) => !known.has(each))) {
-          const it = await seen(path.join(library.directory, file))
-          if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
-            yield { act: 'report', what: 'unknown', file, bytes: it.bytes }
-          }
-        }
-        await breathe()
-      }
-    }
-  }
-}
 
 /** An upload that is open, or a part of one that is. */
 const isNeeded = (db: PlanParts['db']): SQL =>
@@ -131,10 +67,26 @@ const isNeeded = (db: PlanParts['db']): SQL =>
     db.orm.select({ id: uploads.id }).from(uploads).where(inArray(uploads.state, OPEN_STATES)),
   )}))`
 
+/**
+ * An upload that is over and was remembered for long enough: one with a key for as long as its recording is there, and
+ * for as long as keys are kept in any case. Of one that expired, the last byte came that much before its end.
+ */
+function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | 'limits'>): SQL {
+  const silentSince = (ms: number) => lte(uploads.lastByteAtMs, clock.now() - ms)
+  const recording = db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.uploadId, uploads.id))
+  const isKeyFree = or(
+    isNull(uploads.idempotencyKey),
+    and(silentSince(KEPT_MS + limits.expiresAfterMs), notExists(recording)),
+  )
+  return sql`(${and(not(isNeeded(db)), silentSince(REMEMBERED_EXPIRIES * limits.expiresAfterMs), isKeyFree)})`
+}
+
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
+  yield* deletedRecordings(parts)
   yield* openUploads(parts)
   yield* strayBytes(parts)
+  yield* quarantined(parts)
   yield* unrecordedFiles(parts)
   yield* closedUploads(parts)
   yield* lostRecordings(parts)
@@ -170,11 +122,28 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
     // The bytes of a final upload may still lie with its parts.
     const isComplete = isMoved || ((isThere || isFinal(row)) && row.offset === row.length && !isPartial(row))
     if (isComplete) yield { act: 'finish', uploadId: row.id }
-    else if (row.lastByteAtMs <= clock.now() - limits.expiresAfterMs) {
+    else if (expiryOf(row, limits.expiresAfterMs) <= clock.now()) {
       yield { act: 'expire', uploadId: row.id, offset: row.offset }
     } else if (!isThere && row.offset > 0 && !isFinal(row)) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
     }
+  }
+}
+
+/** What a delete has left: its process died, or the disk failed, before the file was gone. */
+async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' | 'library'>): AsyncGenerator<Step> {
+  const all = pages(async (after) =>
+    db.orm
+      .select({ id: tombstones.path })
+      .from(tombstones)
+      .where(gt(tombstones.path, after))
+      .orderBy(asc(tombstones.path))
+      .limit(STEP)
+      .all(),
+  )
+  for await (const { id: file } of all) {
+    const bytes = (await library.sizeOf(file)) ?? 0
+    yield { act: 'remove', from: 'recordings', file, bytes, why: 'its recording was deleted' }
   }
 }
 
@@ -219,6 +188,13 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
   }
 }
 
+/** What an operator had set aside as unknown, when its week is over. */
+async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
+  for await (const { folder, bytes } of overdue(library.directory, clock.now())) {
+    yield { act: 'remove', from: 'recordings', file: folder, bytes, why: 'its week in quarantine is over' }
+  }
+}
+
 /** Files that uploads moved to their key, and that are no recording: cancelled in between, or deleted since. */
 async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step> {
   // Row by row, and what is looked for picked here: there are few such among many, and a query that looks for them stands
@@ -240,26 +216,26 @@ async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step
   }
 }
 
-async function* closedUploads({ db, library, clock, limits }: PlanParts): AsyncGenerator<Step> {
-  const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
-  const old = pages(async (after) =>
+async function* closedUploads(parts: PlanParts): AsyncGenerator<Step> {
+  const { db, library } = parts
+  // Row by row, as above: most of those that are old and stay have a key.
+  const all = pages(async (after) =>
     db.orm
-      .select({ id: uploads.id, key: uploads.key, recordingId: recordings.id })
+      .select({
+        id: uploads.id,
+        key: uploads.key,
+        recordingId: recordings.id,
+        isForgettable: sql<number>`${isForgettable(parts)}`,
+      })
       .from(uploads)
       .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(
-        and(
-          inArray(uploads.state, CLOSED_STATES), // for the index by state and age
-          not(isNeeded(db)),
-          lte(uploads.lastByteAtMs, beforeMs),
-          gt(uploads.id, after),
-        ),
-      )
+      .where(gt(uploads.id, after))
       .orderBy(asc(uploads.id))
       .limit(STEP)
       .all(),
   )
-  for await (const { id, key, recordingId } of old) {
+  for await (const { id, key, recordingId, isForgettable } of all) {
+    if (!isForgettable) continue
     // The row is what accounts for a file that could not be removed yet.
     const isAccounting = key !== null && recordingId === null && (await library.sizeOf(key)) !== undefined
     if (!isAccounting) yield { act: 'forget', uploadId: id }
@@ -293,9 +269,20 @@ export interface Sweep {
   stop(): Promise<void>
 }
 
+/** Uploads of one request each that are open before the first request: they ended with the process that served it. */
+export const abandonedUploads = async ({ orm }: Pick<Database, 'orm'>): Promise<string[]> =>
+  orm
+    .select({ id: uploads.id })
+    .from(uploads)
+    .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES)))
+    .all()
+    .map(({ id }) => id)
+
 interface Parts extends PlanParts {
   db: Database
   library: Library
+  /** As `abandonedUploads` found them; ended at the start. */
+  abandoned: readonly string[]
   ingest: Ingest
   events: Events
 }
@@ -308,25 +295,16 @@ export function createSweep(parts: Parts): Sweep {
   let comparedAtMs = Number.NEGATIVE_INFINITY
   let stopped = false
 
-  const startedAtMs = clock.now()
-
-  /** Uploads of one request each, which ended with the process that served it: nobody can go on with them. */
-  async function endAbandoned(): Promise<void> {
-    const abandoned = await db.orm
-      .select({ id: uploads.id })
-      .from(uploads)
-      .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES), lt(uploads.createdAtMs, startedAtMs)))
-      .all()
-    for (const { id } of abandoned) {
+  /** One upload's fault is no reason to leave the others. */
+  async function each(ids: Iterable<string>, work: (id: string) => Promise<unknown>): Promise<void> {
+    for (const id of ids) {
       if (stopped) return
-      try {
-        if (isWhole(await ingest.find(id))) await ingest.finish(id)
-        else await ingest.cancel(id)
-      } catch (error) {
-        events.sweepFailed({ err: error })
-      }
+      await work(id).catch((error) => events.sweepFailed({ err: error }))
     }
   }
+
+  /** Of an earlier process: its client may have left when all was here. */
+  const endLeft = async (id: string) => (isWhole(await ingest.find(id)) ? ingest.finish(id) : ingest.abandon(id))
 
   /** One that fails over and over is left for longer and longer. */
   async function finish(id: string): Promise<void> {
@@ -344,16 +322,16 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function forget(id: string): Promise<boolean> {
-    const beforeMs = clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs
-    const [changes] = await db.write(
-      db.orm.delete(uploads).where(and(eq(uploads.id, id), not(isNeeded(db)), lte(uploads.lastByteAtMs, beforeMs))),
-    )
+    // With the row would go what a crash has left of its chunks, all at once.
+    await dropChunks(db, id)
+    const [changes] = await db.write(db.orm.delete(uploads).where(and(eq(uploads.id, id), isForgettable(parts))))
     return (changes ?? 0) > 0
   }
 
   async function remove(step: Step & { act: 'remove' }): Promise<void> {
     if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
-    else await library.remove(step.file)
+    else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(library.directory, step.file)
+    else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }
 
@@ -379,8 +357,9 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   async function* due(): AsyncGenerator<Step> {
+    yield* deletedRecordings(parts)
     for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
-    const silentSinceMs = clock.now() - limits.expiresAfterMs
+    const silent = silentTooLong(clock.now(), limits.expiresAfterMs)
     const open = pages(async (after) =>
       db.orm
         .select()
@@ -388,10 +367,7 @@ export function createSweep(parts: Parts): Sweep {
         .where(
           and(
             inArray(uploads.state, OPEN_STATES),
-            or(
-              and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`),
-              lte(uploads.lastByteAtMs, silentSinceMs),
-            ),
+            or(and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`), silent),
             gt(uploads.id, after),
           ),
         )
@@ -424,12 +400,18 @@ export function createSweep(parts: Parts): Sweep {
   }
 
   const runWhole: Sweep['runWhole'] = (onStep) =>
-    queue(() => {
+    queue(async () => {
+      await ingest.followClock()
       const longAgoMs = performance.now() - RETRY_AFTER_AT_MOST_MS
       for (const [id, { againAtMs }] of failed) if (againAtMs < longAgoMs) failed.delete(id)
       return through(planSweep(parts), onStep)
     })
-  const run: Sweep['run'] = () => queue(() => through(due()))
+  const run: Sweep['run'] = () =>
+    queue(async () => {
+      await ingest.followClock()
+      await each([...ingest.abandoned], (id) => ingest.abandon(id))
+      await through(due())
+    })
 
   function next(): Promise<void> {
     if (performance.now() - comparedAtMs < COMPARE_EVERY_MS) return run()
@@ -449,7 +431,7 @@ export function createSweep(parts: Parts): Sweep {
     run,
     runWhole,
     start() {
-      queue(endAbandoned).catch((error) => events.sweepFailed({ err: error }))
+      queue(() => each(parts.abandoned, endLeft)).catch((error) => events.sweepFailed({ err: error }))
       again()
     },
     async stop() {

@@ -2,10 +2,10 @@
  * An upload as its row tells it: what it begins with, and what its state means.
  */
 import { randomUUID } from 'node:crypto'
-import { and, eq, inArray } from 'drizzle-orm'
-import type { Caller } from '../auth/tokens.ts'
+import { and, eq, inArray, lte, or, type SQL, sql } from 'drizzle-orm'
 import { type UploadRow, uploads } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
+import type { Caller } from '../leads/rights.ts'
 import { isPartial } from './concatenation.ts'
 import type { Idempotency } from './idempotency.ts'
 
@@ -27,6 +27,8 @@ export interface UploadIntent {
   expectedSha256?: string | null
   /** What will come at most, where only that is known: room is kept for it. */
   expectedBytes?: number | undefined
+  /** The request that begins it brings bytes too: it gives way to no other meanwhile. */
+  bytesFollow?: boolean
   /** What makes a repeat of the request give the upload that is there. */
   idempotency?: Idempotency | undefined
 }
@@ -39,6 +41,29 @@ export const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset
 
 /** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
 export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
+
+/** An upload that never got a byte is not waited for longer than this. */
+const UNTOUCHED_EXPIRES_AFTER_MS = 3_600_000
+
+const isUntouched = (row: UploadRow) => row.offset === 0 && row.lastByteAtMs === row.createdAtMs && !hasAllBytes(row)
+
+/** The same, of rows in the table. */
+export const neverGotAByte = and(
+  eq(uploads.offset, 0),
+  eq(uploads.lastByteAtMs, uploads.createdAtMs),
+  sql`${uploads.length} is not 0`,
+)
+
+/** When an upload that is not whole expires if no byte comes any more, in milliseconds since the epoch. */
+export const expiryOf = (row: UploadRow, expiresAfterMs: number): number =>
+  row.lastByteAtMs + (isUntouched(row) ? Math.min(UNTOUCHED_EXPIRES_AFTER_MS, expiresAfterMs) : expiresAfterMs)
+
+/** The rows whose expiry has come. */
+export const silentTooLong = (nowMs: number, expiresAfterMs: number): SQL | undefined =>
+  or(
+    lte(uploads.lastByteAtMs, nowMs - expiresAfterMs),
+    and(neverGotAByte, lte(uploads.lastByteAtMs, nowMs - UNTOUCHED_EXPIRES_AFTER_MS)),
+  )
 
 /** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
 export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {

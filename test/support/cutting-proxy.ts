@@ -1,5 +1,6 @@
 /**
- * A bad line: a TCP proxy that breaks its connections off once they have carried so many bytes to the server.
+ * A bad line: a TCP proxy that breaks its connections off once they have carried so many bytes to the server, or lets
+ * them stall: the client's end is gone then, as when a phone changes from wifi to LTE, and the server's stays open.
  */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
@@ -16,19 +17,24 @@ export interface CuttingProxy {
  * @param target where the server listens, asked at each connection
  * @param budget asked at each connection: bytes towards the server until it is cut; Infinity for a good one
  */
-export async function cuttingProxy(target: () => string, budget: () => number): Promise<CuttingProxy> {
+export async function cuttingProxy(
+  target: () => string,
+  budget: () => number,
+  { stalls = false }: { stalls?: boolean } = {},
+): Promise<CuttingProxy> {
   let cuts = 0
   const sockets = new Set<Socket>()
   const proxy = createServer((client) => {
     let left = budget()
     const server = connect(Number(new URL(target()).port), new URL(target()).hostname)
     const both = [client, server]
+    let stalled = false
     for (const socket of both) {
       sockets.add(socket)
       socket.on('error', () => {})
       socket.on('close', () => {
         sockets.delete(socket)
-        for (const each of both) each.destroy()
+        if (!stalled) for (const each of both) each.destroy()
       })
     }
     server.pipe(client)
@@ -45,8 +51,9 @@ export async function cuttingProxy(target: () => string, budget: () => number): 
       client.removeAllListeners('data')
       // What came before the cut still arrives.
       server.write(bytes.subarray(0, left), () => {
+        stalled = stalls
         client.resetAndDestroy()
-        server.destroy()
+        if (!stalls) server.destroy()
       })
     })
   })

@@ -40,6 +40,7 @@ function configured(settings: Record<string, string>): string {
 export interface Nginx {
   origin: string
   accessLog(): string
+  errorLog(): string
   stop(): Promise<void>
 }
 
@@ -47,9 +48,12 @@ export interface Nginx {
 export async function startNginx({
   upstream,
   recordingsDir,
+  user = process.getuid?.() === 0 ? 'root' : undefined,
 }: {
   upstream: string
   recordingsDir: string
+  /** Of nginx' workers; only root may choose. */
+  user?: string
 }): Promise<Nginx> {
   const dir = mkdtempSync(path.join(tmpdir(), 'call-recordings-nginx-'))
   const port = await freePort()
@@ -73,7 +77,7 @@ export async function startNginx({
   writeFileSync(
     path.join(dir, 'nginx.conf'),
     `daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/error.log warn;
-    ${process.getuid?.() === 0 ? 'user root;' : ''}
+    ${user === undefined ? '' : `user ${user};`}
     events { worker_connections 512; }
     http { ${temporary.join(' ')} include ${dir}/site.conf; }`,
   )
@@ -93,5 +97,10 @@ export async function startNginx({
     if (nginx.exitCode !== null) throw new Error(`nginx did not start: ${readFileSync(`${dir}/error.log`, 'utf8')}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  return { origin, accessLog: () => readFileSync(accessLog, 'utf8'), stop }
+  return {
+    origin,
+    accessLog: () => readFileSync(accessLog, 'utf8'),
+    errorLog: () => readFileSync(`${dir}/error.log`, 'utf8'),
+    stop,
+  }
 }

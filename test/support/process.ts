@@ -60,6 +60,9 @@ export interface ServerProcess extends TestClient {
   openFiles(): Promise<number>
   /** Nobody reads the log from now on. */
   closeLog(): void
+  /** Its reader hangs, until it goes on. */
+  pauseLog(): void
+  resumeLog(): void
   /** Files under `uploads/` or `recordings/`, as relative paths. */
   files(folder: 'uploads' | 'recordings'): Promise<string[]>
 }
@@ -73,6 +76,8 @@ export const childEnvironment = (dir: string, env: Record<string, string> = {}):
   RECORDINGS_DATA_DIR: dir,
   RECORDINGS_JWT_SECRET: SECRET,
   RECORDINGS_MIN_FREE_SPACE: '0',
+  // Durations are looked at: a machine with other work may take seconds to start a thread.
+  RECORDINGS_MEDIA_DEADLINE: '30s',
   ...env,
 })
 
@@ -134,7 +139,8 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     running.stderr?.on('data', (data: Buffer) => errors.push(data))
     if (running.stdout) {
       createInterface(running.stdout).on('line', (text) => {
-        const each = text.startsWith('{') ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
+        // The last line of one that was killed may be half a line.
+        const each = /^\{.*\}$/.test(text) ? (JSON.parse(text) as LogLine) : { level: 'raw', msg: text }
         lines.push(each)
         for (const watch of watchers) watch(each)
       })
@@ -209,6 +215,8 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
       return { rssBytes: bytes('VmRSS'), peakBytes: bytes('VmHWM') }
     },
     closeLog: () => void child.stdout?.destroy(),
+    pauseLog: () => void child.stdout?.pause(),
+    resumeLog: () => void child.stdout?.resume(),
     openFiles: async () => (await readdir(`/proc/${pid}/fd`)).length,
     files: (folder) => filesIn(path.join(dir, folder)),
     ...(await clientOf(() => url)),
@@ -239,16 +247,23 @@ export async function runCommand(
   return { code, stdout, stderr }
 }
 
-/** Asks `/livez` over and over from a process of its own, whose clock does not wait for the test's other work. */
-export async function watchLivez(url: string, wrapper: readonly string[] = []): Promise<() => Promise<number[]>> {
+/** Asks `/livez` over and over from a process of its own. */
+export const watchLivez = (url: string, wrapper: readonly string[] = []) => watchAddress(`${url}/livez`, {}, wrapper)
+
+/** Asks the same over and over from a process of its own, whose clock does not wait for the test's other work. */
+export async function watchAddress(
+  url: string,
+  headers: Record<string, string>,
+  wrapper: readonly string[] = [],
+): Promise<() => Promise<number[]>> {
   const script = `
     const { Agent, get } = require('node:http')
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     const timesMs = []
     const ask = () => {
       const startedAtMs = performance.now()
-      get(process.argv[1], { agent }, (res) => res.resume().on('end', () => {
-        timesMs.push(res.statusCode === 200 ? performance.now() - startedAtMs : Infinity)
+      get(process.argv[1], { agent, headers: JSON.parse(process.argv[2]) }, (res) => res.resume().on('end', () => {
+        timesMs.push(res.statusCode < 300 ? performance.now() - startedAtMs : Infinity)
         if (timesMs.length === 1) process.stderr.write('asking')
         setTimeout(ask, 5)
       }))
@@ -256,7 +271,9 @@ export async function watchLivez(url: string, wrapper: readonly string[] = []): 
     ask()
     process.stdin.resume().on('end', () => { process.stdout.write(JSON.stringify(timesMs), () => process.exit()) })`
   const [command = NODE, ...words] = [...wrapper, NODE]
-  const child = spawn(command, [...words, '-e', script, `${url}/livez`], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn(command, [...words, '-e', script, url, JSON.stringify(headers)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
   await once(child.stderr, 'data')
   return async () => {
     let text = ''

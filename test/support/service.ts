@@ -10,6 +10,7 @@ import { afterAll, onTestFinished } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
 import { systemClock } from '../../src/clock.ts'
 import { readConfig } from '../../src/config/config.ts'
+import type { Log } from '../../src/log.ts'
 import { type RunningServer, startServer } from '../../src/server.ts'
 import { createService, type Service } from '../../src/service.ts'
 
@@ -139,7 +140,7 @@ export async function filesIn(folder: string): Promise<string[]> {
 }
 
 export async function startService(
-  options: { env?: Record<string, string>; clock?: Clock } = {},
+  options: { env?: Record<string, string>; clock?: Clock; log?: Log } = {},
 ): Promise<TestService> {
   const dir = await mkdtemp(path.join(tmpdir(), 'call-recordings-'))
   let env = { ...options.env }
@@ -154,10 +155,12 @@ export async function startService(
       RECORDINGS_DATA_DIR: dir,
       RECORDINGS_JWT_SECRET: SECRET,
       RECORDINGS_MIN_FREE_SPACE: '0',
+      // Durations are looked at: a machine with other work may take seconds to start a thread.
+      RECORDINGS_MEDIA_DEADLINE: '30s',
       LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
       ...env,
     })
-    service = await createService(config, options.clock)
+    service = await createService(config, options.clock, options.log)
     running = await startServer(service)
     port = Number(new URL(running.url).port)
     service.sweep.start()

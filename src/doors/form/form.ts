@@ -6,11 +6,11 @@
  */
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
-import type { Caller } from '../../auth/tokens.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lead, Recording } from '../../db/schema.ts'
-import { asServiceError, passing, ServiceError } from '../../errors.ts'
+import { asServiceError, ServiceError, shuttingDown } from '../../errors.ts'
 import { newId } from '../../ids.ts'
+import type { Caller } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingOf } from '../../recordings/recordings.ts'
 import { idempotencyOf, otherRequest } from '../../uploads/idempotency.ts'
@@ -152,7 +152,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       }
       const { end } = await ingest.append(to.uploadId, stream, { maxBytes, allOrNothing: true })
       if (end === 'overrun') throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
-      if (end === 'stopped') throw passing('shutting_down', 'The service is restarting; try again shortly.')
+      if (end === 'stopped') throw shuttingDown()
       if (end !== 'all') throw cutOff()
     })
     received.catch(fail)
@@ -171,8 +171,13 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       },
     }
 
-    /** Ends what was begun; a whole upload under a key stays where only we failed: its repeat finds it. */
-    async function discard(error?: unknown): Promise<void> {
+    /** Ends what was begun, once; a whole upload under a key stays where only we failed: its repeat finds it. */
+    let discarded: Promise<void> | undefined
+    const discard = (error?: unknown): Promise<void> => {
+      discarded ??= discardOnce(error)
+      return discarded
+    }
+    async function discardOnce(error: unknown): Promise<void> {
       stopWatching()
       stream.destroy()
       await received.catch(() => {})
@@ -181,7 +186,7 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       try {
         const row = await ingest.find(to.uploadId)
         const isKept = row.idempotencyKey !== null && isWhole(row) && asServiceError(error).status >= 500
-        if (!isKept && row.state !== 'finished') await ingest.cancel(to.uploadId)
+        if (!isKept && row.state !== 'finished') await ingest.abandon(to.uploadId, error)
       } finally {
         await to.unlock()
       }
@@ -201,10 +206,9 @@ export function createSimple({ db, ingest, locker, maxBytes }: Parts) {
       if (offset === 0) throw new ServiceError('empty_upload', 'The file is empty.')
       await callLogOf(db, lead.id, callLogId)
       await ingest.seal(to.uploadId, { length: offset, callLogId })
-      const { recordingId } = await ingest.finish(to.uploadId)
-      const recording = await recordingOf(db, lead.id, recordingId)
+      const { recording, recordingId } = await ingest.finish(to.uploadId)
       await to.unlock()
-      return recording
+      return recording ?? recordingOf(db, lead.id, recordingId)
     }
 
     return {

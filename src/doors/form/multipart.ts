@@ -5,6 +5,8 @@
  * `Buffer.indexOf`. A form must end with its closing delimiter, so that a cut one never passes for whole.
  */
 import { ServiceError } from '../../errors.ts'
+import { assertPlainPart } from '../../http/plain-body.ts'
+import { filenameOf, unescapeName } from './part-filename.ts'
 
 /** The headers of one part, in bytes. */
 const MAX_HEADER_BYTES = 16 * 1024
@@ -14,7 +16,7 @@ const QUOTED = '"((?:[^"\\\\]|\\\\[^])*)"'
 /** One part of a form. */
 export interface Part {
   name: string
-  /** As it came; undefined for a field. A path of the client's may be in front of it. */
+  /** As the client means it; undefined for a field. A path of the client's may be in front of it. */
   filename: string | undefined
   /** In lower case, without parameters; undefined when it was not told. */
   contentType: string | undefined
@@ -47,24 +49,6 @@ function parametersOf(text: string): Map<string, string> {
   return parameters
 }
 
-/** `UTF-8''na%C3%AFve.wav` (RFC 8187 §3.2); undefined for what is not of that form. */
-function extendedValue(value: string | undefined): string | undefined {
-  const [, charset = '', encoded] =
-    /^([\w!#$%&+^`{}~-]+)'[^']*'((?:[\w!#$&+.^`|~-]|%[0-9a-f]{2})*)$/i.exec(value ?? '') ?? []
-  if (encoded === undefined) return undefined
-  try {
-    if (/^utf-8$/i.test(charset)) return decodeURIComponent(encoded)
-  } catch {
-    return undefined
-  }
-  if (!/^iso-8859-1$/i.test(charset)) return undefined
-  return encoded.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-}
-
-/** What browsers escape in names (WHATWG HTML § multipart/form-data). */
-const unescapeName = (name: string) =>
-  name.replace(/%(22|0d|0a)/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-
 function parsePart(header: Buffer): Part {
   const text = header.toString()
   const field = (name: string) => new RegExp(`^${name}[ \\t]*:[ \\t]*(.*(?:\\r\\n[ \\t].*)*)`, 'im').exec(text)?.[1]
@@ -75,11 +59,11 @@ function parsePart(header: Buffer): Part {
   const parameters = parametersOf(disposition)
   const name = parameters.get('name')
   if (name === undefined) throw malformed('a part has no name')
-  const filename = extendedValue(parameters.get('filename*')) ?? parameters.get('filename')
+  assertPlainPart(field('content-encoding'), field('content-transfer-encoding'))
   const contentType = field('content-type')
   return {
     name: unescapeName(name),
-    filename: filename === undefined ? undefined : unescapeName(filename),
+    filename: filenameOf(disposition, parameters),
     contentType: contentType === undefined ? undefined : parseContentType(contentType).type,
   }
 }

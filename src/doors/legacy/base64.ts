@@ -5,6 +5,7 @@
  * since Node's own decoder skips what it does not know and stops at a `=`: a spoilt chunk would become a shorter one.
  */
 import { ServiceError } from '../../errors.ts'
+import { type Pass, SLICE_BYTES } from './passes.ts'
 
 /** Characters turned at once: short enough for a string that dies young, a multiple of four. */
 const PIECE = 16_384
@@ -16,23 +17,26 @@ const PAD = 0x3d
 const refused = () =>
   new ServiceError('invalid_parameter', 'The parameter chunk is not valid Base64; nothing of it was stored.')
 
+/** Moves what is no line break together; gives the new end of what was moved. */
+function closeUp(text: Buffer, from: number, until: number, to: number): number {
+  for (let at = from; at < until; at++) {
+    const byte = text[at] as number
+    if (byte !== LF && byte !== CR) text[to++] = byte
+  }
+  return to
+}
+
 /** Moves the bytes of `buffer` together so that no line break is left among them; gives the new end. */
-function withoutLineBreaks(buffer: Buffer, start: number, end: number): number {
+function* withoutLineBreaks(buffer: Buffer, start: number, end: number): Pass<number> {
   const text = buffer.subarray(start, end)
-  const next = (byte: number, from: number) => {
-    const at = text.indexOf(byte, from)
+  const firstOf = (byte: number) => {
+    const at = text.indexOf(byte)
     return at < 0 ? text.length : at
   }
-  let lf = next(LF, 0)
-  let cr = next(CR, 0)
-  let to = Math.min(lf, cr)
-  while (lf < text.length || cr < text.length) {
-    const at = Math.min(lf, cr)
-    if (at === lf) lf = next(LF, at + 1)
-    else cr = next(CR, at + 1)
-    const until = Math.min(lf, cr)
-    text.copyWithin(to, at + 1, until)
-    to += until - at - 1
+  let to = Math.min(firstOf(LF), firstOf(CR))
+  for (let from = to; from < text.length; from += SLICE_BYTES) {
+    to = closeUp(text, from, Math.min(from + SLICE_BYTES, text.length), to)
+    if (from + SLICE_BYTES < text.length) yield
   }
   return start + to
 }
@@ -54,8 +58,8 @@ function assertNothingCut(last: number, characters: number): void {
  * @returns the decoded bytes, a view of `buffer` from `start`
  * @throws ServiceError `invalid_parameter` for anything that no encoder makes
  */
-export function decodeBase64InPlace(buffer: Buffer, start = 0, end = buffer.length): Buffer {
-  let textEnd = withoutLineBreaks(buffer, start, end)
+export function* decodeBase64InPlace(buffer: Buffer, start = 0, end = buffer.length): Pass<Buffer> {
+  let textEnd = yield* withoutLineBreaks(buffer, start, end)
   let padding = 0
   while (padding < 2 && textEnd > start && buffer[textEnd - 1] === PAD) {
     padding++
@@ -74,6 +78,7 @@ export function decodeBase64InPlace(buffer: Buffer, start = 0, end = buffer.leng
     // One character that is not of the alphabet makes fewer bytes.
     if (written !== Math.floor(((pieceEnd - at) * 3) / 4)) throw refused()
     to += written
+    if ((pieceEnd - start) % SLICE_BYTES === 0) yield
   }
   return buffer.subarray(start, to)
 }

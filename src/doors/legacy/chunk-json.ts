@@ -8,6 +8,7 @@
  * by whoever takes the text.
  */
 import { ServiceError } from '../../errors.ts'
+import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
 
 /** What a request may have beside its chunk, in bytes. */
 const MAX_REST_BYTES = 64 * 1024
@@ -15,6 +16,7 @@ const MAX_REST_BYTES = 64 * 1024
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COLON = 0x3a
+const LETTER_U = 0x75
 
 export interface ChunkJson {
   /** All members but a `chunk` that is a string; of members with one name the last, as `JSON.parse` has it. */
@@ -25,14 +27,20 @@ export interface ChunkJson {
 
 const invalid = (cause?: unknown) => new ServiceError('invalid_request', 'The body is not valid JSON.', { cause })
 
-/** Where the string ends whose text begins at `start`: the position of its closing quote. */
-function endOfString(body: Buffer, start: number): number {
-  for (let end = body.indexOf(QUOTE, start); end >= 0; end = body.indexOf(QUOTE, end + 1)) {
+const tooMuch = () => new ServiceError('too_large', `A request may have ${MAX_REST_BYTES} bytes beside its chunk.`)
+
+/** Where the string ends whose text begins at `start`: the position of its closing quote; -1 where it does not end. */
+function* endOfString(body: Buffer, start: number): Pass<number> {
+  let sliceEnd = start + SLICE_BYTES
+  for (let end = nextOf(body, QUOTE, start); end >= 0; end = nextOf(body, QUOTE, end + 1)) {
     let first = end
     while (first > start && body[first - 1] === BACKSLASH) first--
     if ((end - first) % 2 === 0) return end
+    if (end < sliceEnd) continue
+    sliceEnd = end + SLICE_BYTES
+    yield
   }
-  throw invalid()
+  return -1
 }
 
 function skipBlanks(body: Buffer, from: number): number {
@@ -52,11 +60,18 @@ const isChunkKey = (body: Buffer, start: number, end: number): boolean => {
   }
 }
 
-/** The text of the last top-level `chunk`, if that is a string. */
-function findChunk(body: Buffer): ChunkJson['chunk'] {
+/**
+ * The text of the last top-level `chunk`, if that is a string. What is beside it is counted as it is read, so that no
+ * more than may be there is ever looked at.
+ *
+ * @throws ServiceError `invalid_request` for a string that does not end, `too_large`
+ */
+function* findChunk(body: Buffer): Pass<ChunkJson['chunk']> {
   let found: ChunkJson['chunk']
   let depth = 0
+  let longest = 0
   for (let at = 0; at < body.length; at++) {
+    if (at - longest > MAX_REST_BYTES) throw tooMuch()
     switch (body[at]) {
       case 0x7b: // {
       case 0x5b: // [
@@ -68,14 +83,18 @@ function findChunk(body: Buffer): ChunkJson['chunk'] {
         break
       case QUOTE: {
         const start = at + 1
-        at = endOfString(body, start)
+        const beside = body.subarray(0, longest + MAX_REST_BYTES + 1)
+        at = yield* endOfString(beside, start)
+        if (at < 0) throw beside.length < body.length ? tooMuch() : invalid()
         if (depth !== 1) break
-        const colon = skipBlanks(body, at + 1)
+        const colon = skipBlanks(beside, at + 1)
         if (body[colon] !== COLON || !isChunkKey(body, start, at)) break
-        const value = skipBlanks(body, colon + 1)
+        const value = skipBlanks(beside, colon + 1)
         if (body[value] === QUOTE) {
-          at = endOfString(body, value + 1)
+          at = yield* endOfString(body, value + 1)
+          if (at < 0) throw invalid()
           found = { start: value + 1, end: at }
+          longest = Math.max(longest, at - found.start)
         } else {
           at = value - 1
           found = undefined
@@ -89,12 +108,10 @@ function findChunk(body: Buffer): ChunkJson['chunk'] {
 /**
  * @throws ServiceError `invalid_request` for what is no JSON object, `too_large` when more than 64 KiB are beside the chunk
  */
-export function readChunkJson(body: Buffer): ChunkJson {
-  const chunk = findChunk(body)
+export function* readChunkJson(body: Buffer): Pass<ChunkJson> {
+  const chunk = yield* findChunk(body)
   const rest = chunk ? Buffer.concat([body.subarray(0, chunk.start), body.subarray(chunk.end)]) : body
-  if (rest.length > MAX_REST_BYTES) {
-    throw new ServiceError('too_large', `A request may have ${MAX_REST_BYTES} bytes beside its chunk.`)
-  }
+  if (rest.length > MAX_REST_BYTES) throw tooMuch()
   let params: unknown
   try {
     params = JSON.parse(rest.toString())
@@ -107,7 +124,47 @@ export function readChunkJson(body: Buffer): ChunkJson {
   return { params: members, chunk }
 }
 
-const ESCAPES: Record<string, number> = { '/': 0x2f, '\\': 0x5c, '"': 0x22, b: 8, f: 12, n: 10, r: 13, t: 9 }
+/** What a letter behind a backslash stands for, by its character code; 0 for one that stands for nothing. */
+const ESCAPES = Uint8Array.from({ length: 256 }, (_, code) => {
+  const at = '/\\"bfnrt'.indexOf(String.fromCharCode(code))
+  return at < 0 ? 0 : '/\\"\b\f\n\r\t'.charCodeAt(at)
+})
+
+interface Progress {
+  /** What has been read. */
+  from: number
+  /** What has been written, never more than has been read. */
+  to: number
+}
+
+/** Undoes the escapes of some bytes in their place. */
+function unescapeSlice(text: Buffer, { from, to }: Progress, until: number): Progress {
+  while (from < until) {
+    const byte = text[from] as number
+    if (byte !== BACKSLASH) {
+      text[to++] = byte
+      from++
+      continue
+    }
+    const letter = text[from + 1] ?? 0
+    if (letter === LETTER_U) {
+      const high = hexByteAt(text, from + 2)
+      const low = hexByteAt(text, from + 4)
+      if (high < 0 || low < 0) throw invalid()
+      if (high > 0 || low > 0x7f) {
+        throw new ServiceError('invalid_parameter', 'The parameter chunk is not valid Base64.')
+      }
+      text[to++] = low
+      from += 6
+    } else {
+      const meant = ESCAPES[letter] as number
+      if (meant === 0) throw invalid()
+      text[to++] = meant
+      from += 2
+    }
+  }
+  return { from, to }
+}
 
 /**
  * Undoes the escapes (RFC 8259 §7) of a text in ASCII, in place.
@@ -116,33 +173,16 @@ const ESCAPES: Record<string, number> = { '/': 0x2f, '\\': 0x5c, '"': 0x22, b: 8
  * @throws ServiceError `invalid_request` for an escape that is none and for a control character that needed one;
  *   `invalid_parameter` for a character beyond ASCII
  */
-export function unescapeInPlace(body: Buffer, { start, end }: { start: number; end: number }): number {
+export function* unescapeInPlace(body: Buffer, { start, end }: { start: number; end: number }): Pass<number> {
   const text = body.subarray(start, end)
   // The other control characters are no Base64, and refused there.
   if (text.indexOf(0x0a) >= 0 || text.indexOf(0x0d) >= 0) throw invalid()
-  let from = text.indexOf(BACKSLASH)
+  const from = text.indexOf(BACKSLASH)
   if (from < 0) return end
-  let to = from
-  while (from < text.length) {
-    const letter = String.fromCharCode(text[from + 1] ?? 0)
-    if (letter === 'u') {
-      const hex = text.toString('latin1', from + 2, from + 6)
-      if (!/^[0-9a-fA-F]{4}$/.test(hex)) throw invalid()
-      const code = Number.parseInt(hex, 16)
-      if (code > 0x7f) throw new ServiceError('invalid_parameter', 'The parameter chunk is not valid Base64.')
-      text[to++] = code
-      from += 6
-    } else {
-      const byte = ESCAPES[letter]
-      if (byte === undefined) throw invalid()
-      text[to++] = byte
-      from += 2
-    }
-    const next = text.indexOf(BACKSLASH, from)
-    const until = next < 0 ? text.length : next
-    text.copyWithin(to, from, until)
-    to += until - from
-    from = until
+  let progress = { from, to: from }
+  while (progress.from < text.length) {
+    if (progress.from > from) yield
+    progress = unescapeSlice(text, progress, Math.min(progress.from + SLICE_BYTES, text.length))
   }
-  return start + to
+  return start + progress.to
 }

@@ -7,20 +7,23 @@
  */
 import { type Request, type Response, Router } from 'express'
 import { z } from 'zod'
-import { type Auth, type Caller, callerOf } from '../../auth/tokens.ts'
+import { callerOf, required } from '../../auth/required.ts'
+import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lead, UploadRow } from '../../db/schema.ts'
-import { ServiceError } from '../../errors.ts'
+import { ServiceError, typeNotTaken } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
-import { addressOf, checked } from '../../http/request.ts'
+import { assertPlain } from '../../http/plain-body.ts'
+import { addressOf, assertNoQuery, checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
+import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingJson, recordingOf } from '../../recordings/recordings.ts'
 import type { Space } from '../../storage/space.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import { createLegacyChunks, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
+import { callLogMismatch, createLegacyChunks, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
 import type { UploadLocker } from '../../uploads/locker.ts'
 import { type Body, createBodies, type Gathering, pour } from '../body.ts'
 import { baseName, checkFilename } from '../filename.ts'
@@ -28,8 +31,10 @@ import { createSimple, type Receiving } from '../form/form.ts'
 import { boundaryOf, MultipartReader, type Part, parseContentType, type Sink } from '../form/multipart.ts'
 import { decodeBase64InPlace } from './base64.ts'
 import { readChunkJson, unescapeInPlace } from './chunk-json.ts'
+import { inSlices } from './passes.ts'
 import { readUrlencoded } from './urlencoded.ts'
 
+const TAKEN = ['application/json', 'multipart/form-data', 'application/x-www-form-urlencoded']
 const MAX_FIELDS = 32
 const MAX_FIELD_BYTES = 64 * 1024
 /** A form around its file: fields, headers, delimiters. */
@@ -68,18 +73,18 @@ interface Context {
 }
 
 /** The bytes of a request's chunk, decoded when they are asked for. */
-type ChunkOf = () => Buffer | undefined
+type ChunkOf = () => Promise<Buffer | undefined>
 
 interface Parts {
   config: Config
-  auth: Auth
+  tokens: Tokens
   db: Database
   ingest: Ingest
   locker: UploadLocker
   space: Space
 }
 
-export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts): Router {
+export function legacyRoutes({ config, tokens, db, ingest, locker, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const bodies = createBodies({ directory: config.uploadsDir, space })
   const chunks = createLegacyChunks({ db, ingest, locker, space, maxBytes })
@@ -119,7 +124,7 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
   async function append(context: Context, params: unknown, chunkOf: ChunkOf): Promise<void> {
     const { upload_id, chunk_index } = checked(appendBody, params)
     await myUpload(context, upload_id)
-    const bytes = chunkOf()
+    const bytes = await chunkOf()
     if (!bytes) throw new ServiceError('missing_parameter', 'The parameter chunk is missing.')
     if (bytes.length === 0) throw new ServiceError('empty_upload', 'A chunk has at least one byte.')
     if (bytes.length > maxChunkSize) {
@@ -136,16 +141,14 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
     const { req, res, lead, signal } = context
     const row = await myUpload(context, upload_id)
     if (call_log_id !== undefined && row.callLogId !== null && call_log_id !== row.callLogId) {
-      throw new ServiceError('call_log_mismatch', 'The upload was begun for another call_log_id.')
+      throw callLogMismatch()
     }
     const callLog = row.callLogId ?? call_log_id
     if (callLog === undefined) throw new ServiceError('missing_parameter', 'The parameter call_log_id is missing.')
-    if (row.state !== 'finished') {
-      if (row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
-      await chunks.seal(upload_id, total_chunks, callLog, signal)
-    }
-    const { recordingId } = await ingest.finish(upload_id)
-    res.status(200).json(recordingJson(await recordingOf(db, lead.id, recordingId), req, config.publicUrl))
+    if (row.state !== 'finished' && row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
+    const { recording, recordingId } = await chunks.finalize(upload_id, total_chunks, callLog, signal)
+    const finished = recording ?? (await recordingOf(db, lead.id, recordingId))
+    res.status(200).json(recordingJson(finished, req, config.publicUrl))
   }
 
   async function cancel(context: Context, params: unknown): Promise<void> {
@@ -169,23 +172,25 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
   }
 
   async function fromJson(context: Context, body: Body): Promise<void> {
-    const { params, chunk } = readChunkJson(body.bytes)
-    await perform(context, params, () => {
+    const bytes = withoutMark(body.bytes)
+    const { params, chunk } = await inSlices(readChunkJson(bytes))
+    await perform(context, params, async () => {
       if (!chunk) return undefined
-      return decodeBase64InPlace(body.bytes, chunk.start, unescapeInPlace(body.bytes, chunk))
+      const end = await inSlices(unescapeInPlace(bytes, chunk))
+      return inSlices(decodeBase64InPlace(bytes, chunk.start, end))
     })
   }
 
   async function fromUrlencoded(context: Context, body: Body): Promise<void> {
-    const { params, chunk } = readUrlencoded(body.bytes)
-    await perform(context, params, () => chunk && decodeBase64InPlace(chunk))
+    const { params, chunk } = await inSlices(readUrlencoded(body.bytes))
+    await perform(context, params, async () => chunk && inSlices(decodeBase64InPlace(chunk)))
   }
 
   async function withBody(context: Context, work: (context: Context, body: Body) => Promise<void>): Promise<void> {
-    const { req, res } = context
+    const { req, res, caller } = context
     const expectedBytes = lengthOf(req)
     if (expectedBytes === undefined || expectedBytes <= maxTextBytes) letBodyCome(req, res)
-    const body = await bodies.read(req, expectedBytes, maxTextBytes)
+    const body = await bodies.read(req, caller.id, expectedBytes, maxTextBytes)
     try {
       await work(context, body)
     } finally {
@@ -200,7 +205,8 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
     if (expectedBytes !== undefined && expectedBytes > maxBytes + MAX_AROUND_BYTES) {
       throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
     }
-    const params: Record<string, string> = {}
+    // Without a prototype, so that any name is a field.
+    const params: Record<string, string> = Object.create(null)
     let fields = 0
     let file: Receiving | undefined
     let chunk: { gathering: Gathering; isText: boolean } | undefined
@@ -209,6 +215,7 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
     function receive(filename: string): Sink {
       if (file) throw new ServiceError('invalid_request', 'A form may have one file.')
       if (params.action !== undefined || chunk) throw fileAndAction()
+      assertNoQuery(req)
       const idempotencyKey = req.headers['idempotency-key']
       const bytesCome = () => req.socket.bytesRead
       file = simple.receive({ caller, lead, filename, expectedBytes, idempotencyKey, bytesCome, signal })
@@ -217,9 +224,10 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
     }
 
     function gather(part: Part): Sink {
+      if (file) throw fileAndAction()
       if (chunk) throw new ServiceError('invalid_request', 'A form may have one chunk.')
       const isText = part.filename === undefined && (part.contentType ?? 'text/plain') === 'text/plain'
-      const gathering = bodies.gather(expectedBytes, isText ? maxTextBytes : maxChunkSize)
+      const gathering = bodies.gather(caller.id, expectedBytes, isText ? maxTextBytes : maxChunkSize)
       chunk = { gathering, isText }
       return { write: (piece) => gathering.write(piece), end: () => {} }
     }
@@ -265,7 +273,11 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
       if (params.action === undefined) throw new ServiceError('missing_parameter', 'The form has no file.')
       body = await chunk?.gathering.end()
       const isText = chunk?.isText
-      await perform(context, params, () => body && (isText ? decodeBase64InPlace(body.bytes) : body.bytes))
+      await perform(
+        context,
+        params,
+        async () => body && (isText ? inSlices(decodeBase64InPlace(body.bytes)) : body.bytes),
+      )
     } catch (error) {
       await file?.abort()
       throw error
@@ -276,16 +288,11 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
   }
 
   const router = Router({ mergeParams: true })
-  router.post<{ leadId: string }>('/', auth.required, async (req, res) => {
+  router.post<{ leadId: string }>('/', required(tokens), async (req, res) => {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId, 'upload')
     const { type, parameters } = parseContentType(req.headers['content-type'])
-    const encoding = req.headers['content-encoding'] ?? 'identity'
-    if (encoding.toLowerCase() !== 'identity') {
-      throw new ServiceError('unsupported_media_type', 'The body must not be compressed.', {
-        headers: { 'Accept-Encoding': 'identity' },
-      })
-    }
+    assertPlain(req.headers)
     const gone = new AbortController()
     res.once('close', () => {
       if (!res.writableFinished) gone.abort()
@@ -296,14 +303,20 @@ export function legacyRoutes({ config, auth, db, ingest, locker, space }: Parts)
     if (type === 'application/json' && /^(utf-?8|us-ascii)?$/i.test(parameters.get('charset') ?? '')) {
       return withBody(context, fromJson)
     }
-    throw new ServiceError('unsupported_media_type', 'The body must be JSON in UTF-8, or a form.')
+    throw typeNotTaken(`The body must be one of ${TAKEN.join(', ')}, in UTF-8.`, TAKEN)
   })
   return router
 }
 
-export const simpleForm = z.object({ call_log_id: z.string().min(1, 'it is empty') })
+export const simpleForm = z.strictObject({ call_log_id: z.string().min(1, 'it is empty') })
 
 const fileAndAction = () => new ServiceError('invalid_request', 'A form has either a file or an action.')
+
+const BYTE_ORDER_MARK = Buffer.from('\uFEFF')
+
+/** A parser may pass over a byte order mark (RFC 8259 §8.1); the other routes' parser does. */
+const withoutMark = (json: Buffer): Buffer =>
+  json.subarray(0, 3).equals(BYTE_ORDER_MARK) ? json.subarray(BYTE_ORDER_MARK.length) : json
 
 /** The `Content-Length`; undefined for a body of unknown length. */
 function lengthOf(req: Request): number | undefined {

@@ -2,46 +2,94 @@
  * Forms as `application/x-www-form-urlencoded` (WHATWG URL § 5), with the one field that is large left where it is.
  */
 import { ServiceError } from '../../errors.ts'
+import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
 
 /** What a form may have beside its chunk, in bytes. */
 const MAX_REST_BYTES = 64 * 1024
+
+/** Of all names together; a chunk needs four. */
+const MAX_FIELDS = 1_000
 
 const AMPERSAND = 0x26
 const PERCENT = 0x25
 const PLUS = 0x2b
 
-/** Undoes the encoding in place; gives the new end. */
-function decodeInPlace(body: Buffer, start: number, end: number): number {
-  let to = start
-  for (let at = start; at < end; at++) {
-    const byte = body[at] as number
-    const hex = byte === PERCENT ? body.toString('latin1', at + 1, Math.min(at + 3, end)) : ''
-    if (/^[0-9a-f]{2}$/i.test(hex)) {
-      body[to++] = Number.parseInt(hex, 16)
-      at += 2
-    } else body[to++] = byte === PLUS ? 0x20 : byte
+interface Progress {
+  /** What has been read. */
+  from: number
+  /** What has been written, never more than has been read. */
+  to: number
+}
+
+/** Undoes the encoding of some bytes in their place. */
+function decodeSlice(text: Buffer, { from, to }: Progress, until: number): Progress {
+  while (from < until) {
+    const byte = text[from] as number
+    const escaped = byte === PERCENT ? hexByteAt(text, from + 1) : -1
+    if (escaped >= 0) {
+      text[to++] = escaped
+      from += 3
+    } else {
+      text[to++] = byte === PLUS ? 0x20 : byte
+      from++
+    }
   }
-  return to
+  return { from, to }
+}
+
+/** Undoes the encoding in place; gives the bytes that are left. */
+function* decodeInPlace(text: Buffer): Pass<Buffer> {
+  const firstOf = (byte: number) => {
+    const at = text.indexOf(byte)
+    return at < 0 ? text.length : at
+  }
+  const from = Math.min(firstOf(PERCENT), firstOf(PLUS))
+  let progress = { from, to: from }
+  while (progress.from < text.length) {
+    if (progress.from > from) yield
+    progress = decodeSlice(text, progress, Math.min(progress.from + SLICE_BYTES, text.length))
+  }
+  return text.subarray(0, progress.to)
+}
+
+const tooMuch = () => new ServiceError('too_large', `A form may have ${MAX_REST_BYTES} bytes beside its chunk.`)
+
+/**
+ * The last `chunk` among the fields, still encoded. What is beside it is counted as it is read, so that no more than may
+ * be there is ever looked at.
+ *
+ * @throws ServiceError `too_large`, `invalid_request` when there are too many fields
+ */
+function findChunk(body: Buffer): { start: number; end: number } | undefined {
+  let found: { start: number; end: number } | undefined
+  let longest = 0
+  let fields = 0
+  for (let start = 0; start < body.length; ) {
+    if (++fields > MAX_FIELDS) {
+      throw new ServiceError('invalid_request', `A form may have ${MAX_FIELDS} fields at most.`)
+    }
+    if (start - longest > MAX_REST_BYTES) throw tooMuch()
+    const next = nextOf(body, AMPERSAND, start)
+    const end = next < 0 ? body.length : next
+    if (body.toString('latin1', start, start + 6) === 'chunk=') {
+      found = { start: start + 6, end }
+      longest = Math.max(longest, end - found.start)
+    }
+    start = end + 1
+  }
+  return found
 }
 
 /**
  * The fields, of those with one name the last, and the bytes of `chunk`, a view of `body`, which is written over.
  *
- * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk
+ * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk, `invalid_request` for too many fields
  */
-export function readUrlencoded(body: Buffer): { params: Record<string, string>; chunk: Buffer | undefined } {
-  let chunk: { start: number; end: number } | undefined
-  for (let start = 0; start < body.length; ) {
-    const next = body.indexOf(AMPERSAND, start)
-    const end = next < 0 ? body.length : next
-    if (body.toString('latin1', start, start + 6) === 'chunk=') chunk = { start: start + 6, end }
-    start = end + 1
-  }
+export function* readUrlencoded(body: Buffer): Pass<{ params: Record<string, string>; chunk: Buffer | undefined }> {
+  const chunk = findChunk(body)
   const rest = chunk ? Buffer.concat([body.subarray(0, chunk.start), body.subarray(chunk.end)]) : body
-  if (rest.length > MAX_REST_BYTES) {
-    throw new ServiceError('too_large', `A form may have ${MAX_REST_BYTES} bytes beside its chunk.`)
-  }
+  if (rest.length > MAX_REST_BYTES) throw tooMuch()
   const params = Object.fromEntries(new URLSearchParams(rest.toString()))
   delete params.chunk
-  return { params, chunk: chunk && body.subarray(chunk.start, decodeInPlace(body, chunk.start, chunk.end)) }
+  return { params, chunk: chunk && (yield* decodeInPlace(body.subarray(chunk.start, chunk.end))) }
 }

@@ -5,9 +5,11 @@
  * Pure: headers in, values or a ServiceError out.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import { ServiceError } from '../../errors.ts'
+import { ServiceError, typeNotTaken } from '../../errors.ts'
+import { assertPlain } from '../../http/plain-body.ts'
 import { sha256In } from '../../http/repr-digest.ts'
 import { isId } from '../../ids.ts'
+import { withoutSlash } from '../../uploads/concatenation.ts'
 
 /** What bytes are sent as, in PATCH and in a creation with upload. */
 const OFFSET_TYPE = 'application/offset+octet-stream'
@@ -62,25 +64,52 @@ const isOffsetStream = (contentType: string | undefined) =>
 const hasBody = (headers: IncomingHttpHeaders) =>
   headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 
-const wrongType = () => new ServiceError('unsupported_media_type', `Bytes are sent as ${OFFSET_TYPE}.`)
+const wrongType = () => typeNotTaken(`Bytes are sent as ${OFFSET_TYPE}.`, [OFFSET_TYPE])
 
 /**
- * @throws ServiceError `invalid_metadata`
+ * The pairs of `Upload-Metadata` as they came. White space around commas is none of theirs, and Node has joined the lines
+ * of a header that came on several; an empty pair is still one, which tus forbids.
+ *
+ * @see RFC 9110 §5.3, §5.6.1
+ */
+const pairsOf = (headers: IncomingHttpHeaders): string[] =>
+  text(headers, 'upload-metadata')
+    ?.split(',')
+    .map((pair) => pair.trim()) ?? []
+
+/** As much of a pair as a sentence can show. */
+const SHOWN_CHARACTERS = 80
+
+/** Base64 whose padding may be missing, but is right where it is there. */
+const isBase64 = (digits: string, padding: string) =>
+  digits.length % 4 !== 1 && (padding === '' || (digits.length + padding.length) % 4 === 0)
+
+/**
+ * @throws ServiceError `invalid_metadata`, which names the pair
  * @see tus 1.0 § Upload-Metadata
  */
 export function metadataOf(headers: IncomingHttpHeaders): UploadMetadata {
-  const header = text(headers, 'upload-metadata')
-  const metadata = new Map<string, Buffer>()
-  if (header === undefined) return metadata
-  for (const pair of header.split(',')) {
-    const [, key, value = ''] = /^([\x21-\x2b\x2d-\x7e]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/.exec(pair) ?? []
-    if (key === undefined || value.length % 4 !== 0) {
-      throw new ServiceError('invalid_metadata', 'Upload-Metadata must be pairs of a key, a space and Base64.')
+  const values = new Map<string, Buffer>()
+  for (const pair of pairsOf(headers)) {
+    const [, key, digits = '', padding = ''] =
+      /^([\x21-\x2b\x2d-\x7e]+)(?: ([A-Za-z0-9+/]*)(={0,2}))?$/.exec(pair) ?? []
+    if (key === undefined || !isBase64(digits, padding)) {
+      const shown = JSON.stringify(pair.slice(0, SHOWN_CHARACTERS))
+      throw new ServiceError('invalid_metadata', `Upload-Metadata has ${shown}, which is no key, space and Base64.`)
     }
-    if (metadata.has(key)) throw new ServiceError('invalid_metadata', `Upload-Metadata names ${key} twice.`)
-    metadata.set(key, Buffer.from(value, 'base64'))
+    if (values.has(key)) throw new ServiceError('invalid_metadata', `Upload-Metadata names ${key} twice.`)
+    values.set(key, Buffer.from(digits, 'base64'))
   }
-  return metadata
+  return values
+}
+
+/** The pairs as they came, but for white space around commas: a client that reads them again need not expect any. */
+function repeatedMetadata(headers: IncomingHttpHeaders): string | null {
+  const header = text(headers, 'upload-metadata')
+  if (header === undefined) return null
+  // A space at the end of a key is that of an empty value.
+  const bare = (pair: string) => (pair.trim().includes(' ') ? pair.trim() : pair.trimStart())
+  return header.split(',').map(bare).join(',')
 }
 
 /** A value that must be text; undefined where it is missing or empty. @throws ServiceError `invalid_metadata` when it is no UTF-8 */
@@ -120,7 +149,8 @@ export function checkParts(addresses: readonly string[], collection: string): vo
   const seen = new Set<string>()
   for (const address of addresses) {
     const base = `http://localhost${collection}`
-    const path = URL.canParse(address, base) ? new URL(address, base).pathname : ''
+    const parsed = URL.canParse(address, base) ? new URL(address, base).pathname : ''
+    const path = withoutSlash(parsed)
     const at = path.lastIndexOf('/')
     const id = path.slice(at + 1)
     if (!path.slice(0, at).endsWith(collection) || !isId(id)) {
@@ -141,11 +171,11 @@ export function promisedSha256(headers: IncomingHttpHeaders, metadata: UploadMet
   const value = textOf(metadata, 'sha256')
   const fromDigest = sha256In(text(headers, 'repr-digest'))
   if (value === undefined) return fromDigest
-  const isBase64 = /^[A-Za-z0-9+/]{43}=$/.test(value)
-  if (!isBase64 && !/^[0-9a-f]{64}$/i.test(value)) {
+  const isInBase64 = /^[A-Za-z0-9+/]{43}=?$/.test(value)
+  if (!isInBase64 && !/^[0-9a-f]{64}$/i.test(value)) {
     throw new ServiceError('invalid_metadata', 'The value of sha256 in Upload-Metadata must be in hex or Base64.')
   }
-  const sha256 = isBase64 ? Buffer.from(value, 'base64').toString('hex') : value.toLowerCase()
+  const sha256 = isInBase64 ? Buffer.from(value, 'base64').toString('hex') : value.toLowerCase()
   if (fromDigest !== undefined && fromDigest !== sha256) {
     throw new ServiceError('invalid_parameter', 'Upload-Metadata and Repr-Digest promise different digests.')
   }
@@ -157,6 +187,8 @@ export interface Creation {
   /** Bytes; undefined while deferred, and for a final upload. */
   length: number | undefined
   metadata: UploadMetadata
+  /** `Upload-Metadata`, for HEAD to repeat. */
+  metadataHeader: string | null
   concat: Concat | undefined
 }
 
@@ -174,23 +206,25 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
   }
   const concat = concatOf(headers)
   const metadata = metadataOf(headers)
+  const metadataHeader = repeatedMetadata(headers)
   if (concat?.kind === 'final') {
     if (length !== undefined || defer !== undefined) {
       throw new ServiceError('invalid_length', 'The length of a final upload is that of its parts; it is not declared.')
     }
     if (hasBody(headers)) throw new ServiceError('invalid_request', 'A final upload takes its bytes from its parts.')
-    return { length, metadata, concat }
+    return { length, metadata, metadataHeader, concat }
   }
   if ((length === undefined) === (defer === undefined)) {
     throw new ServiceError('invalid_length', 'Either Upload-Length or Upload-Defer-Length: 1 is required.')
   }
+  assertPlain(headers)
   const type = text(headers, 'content-type')
   if (type !== undefined && hasBody(headers) && !isOffsetStream(type)) throw wrongType()
   checkCountable(length)
   if (isOffsetStream(type) && Number(headers['content-length'] ?? 0) > (length ?? Number.POSITIVE_INFINITY)) {
     throw new ServiceError('too_large', 'The body is longer than the upload.')
   }
-  return { length, metadata, concat }
+  return { length, metadata, metadataHeader, concat }
 }
 
 /**
@@ -199,6 +233,7 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
  */
 export function checkPatch(headers: IncomingHttpHeaders): void {
   if (!isOffsetStream(text(headers, 'content-type'))) throw wrongType()
+  assertPlain(headers)
   if (bytesIn(headers, 'upload-offset') === undefined) {
     throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
   }

@@ -10,16 +10,18 @@ import type { IncomingMessage } from 'node:http'
 import { ERRORS } from '@tus/server'
 import { eq, sql } from 'drizzle-orm'
 import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
-import { type Auth, type Caller, callerOf } from '../../auth/tokens.ts'
+import { callerOf, required } from '../../auth/required.ts'
+import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
-import { type Lead, recordings, type UploadRow } from '../../db/schema.ts'
+import { type Lead, type Recording, recordings, type UploadRow } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { endAnswer, letBodyCome } from '../../http/early-answers.ts'
-import { toldOf } from '../../http/problem.ts'
+import { headersOf, toldOf } from '../../http/problem.ts'
 import { reprDigest } from '../../http/repr-digest.ts'
-import { addressOf } from '../../http/request.ts'
+import { addressOf, takesNoQuery } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
+import { type Caller, leadFor } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingPath } from '../../recordings/recordings.ts'
 import type { BodyCheck } from '../../storage/disk/writer.ts'
@@ -29,6 +31,7 @@ import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
 import type { UploadLocker } from '../../uploads/locker.ts'
 import { baseName, checkFilename } from '../filename.ts'
+import { isAbandoned } from './abandon.ts'
 import { CHECKSUM_ALGORITHMS, checksumOf } from './checksum.ts'
 import { createEngine, type EngineRequest, send } from './engine.ts'
 import {
@@ -68,8 +71,16 @@ interface Context {
   check?: BodyCheck | undefined
   /** The upload that an earlier creation under the same key has made: the engine must make none. */
   repeated?: string
+  /** The upload that a creation makes, from before it is there. */
+  creatingId?: string
+  /** Of a creation: its repeat finds it. */
+  isKeyed?: boolean
+  /** A repeat of the creation was told of the upload. */
+  isKnown?: boolean
   /** The line died before all had come. */
   cut?: boolean
+  /** What this request has made of the upload. */
+  recording?: Recording | undefined
   /** All has come, and is not a recording yet. */
   unfinished?: boolean
   error?: ServiceError
@@ -84,19 +95,21 @@ type Known = IncomingMessage & { [CONTEXT]?: Context }
 
 interface Parts {
   config: Config
-  auth: Auth
+  tokens: Tokens
   db: Database
   ingest: Ingest
   locker: UploadLocker
 }
 
-export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
+export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router {
   const sha256ById = db.orm
     .select({ sha256: recordings.sha256 })
     .from(recordings)
     .where(eq(recordings.id, sql.placeholder('id')))
     .prepare()
   ingest.staging.extensions = EXTENSIONS
+  /** Creations under a key whose request has not ended, by their upload. */
+  const creating = new Map<string, Context>()
 
   const contextOf = (request: unknown): Context => {
     const context = ((request as EngineRequest).runtime.node.req as Known)[CONTEXT]
@@ -123,12 +136,14 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       const context = contextOf(request)
       // § Concatenation: partial uploads are not processed until they form a final one.
       if (isPartial(await ingest.find(upload.id))) return {}
-      await ingest.finish(upload.id).catch((error) => {
+      try {
+        context.recording = (await ingest.finish(upload.id)).recording
+      } catch (error) {
         // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
         // of nothing that has come: what it does next finds out.
         if (!context.creation || asServiceError(error).status < 500) throw error
         context.unfinished = true
-      })
+      }
       return {}
     },
     onResponseError: async (request, error) => {
@@ -163,25 +178,40 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     return { callLogId, filename: name, expectedSha256 }
   }
 
-  const intentOf = ({ req, caller, lead }: Context, id: string) => ({
+  const intentOf = ({ caller, lead, creation }: Context, id: string) => ({
     id,
     door: 'tus' as const,
     caller,
     leadId: lead.id,
-    metadata: (req.headers['upload-metadata'] as string | undefined) ?? null,
+    metadata: creation?.metadataHeader ?? null,
     length: null,
   })
 
   async function begin(context: Context, id: string): Promise<void> {
     const creation = context.creation as Creation
     const { length = null } = creation
-    const intent = { ...intentOf(context, id), length, idempotency: keyOf(context.req) }
+    context.creatingId = id
+    const { headers } = context.req
+    const bytesFollow = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+    const intent = { ...intentOf(context, id), length, bytesFollow }
     if (!creation.concat && length === 0) {
       throw new ServiceError('empty_upload', 'A recording has at least one byte.')
     }
-    const more = creation.concat ? { concat: creation.concat.kind } : await promised(context, creation)
-    const row = await ingest.begin({ ...intent, ...more })
+    if (creation.concat) {
+      // A key means the whole: clients send it with every part, too.
+      await ingest.begin({ ...intent, concat: creation.concat.kind })
+      context.uploadId = id
+      return
+    }
+    const what = await promised(context, creation)
+    const idempotency = keyOf(context.req, creation, what.expectedSha256)
+    context.isKeyed = idempotency !== undefined
+    // Before the row is there for a repeat to find.
+    if (idempotency) creating.set(id, context)
+    const row = await ingest.begin({ ...intent, ...what, idempotency })
     if (row.id !== id) {
+      const first = creating.get(row.id)
+      if (first) first.isKnown = true
       context.repeated = row.id
       throw new ServiceError('conflict', 'The upload is there already.')
     }
@@ -191,9 +221,12 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   /** A final upload is whole from the start: it is answered when it has become its recording (§ Concatenation). */
   async function concatenate(context: Context, addresses: readonly string[]): Promise<void> {
     const { req, res, lead } = context
+    const creation = context.creation as Creation
     const concat = req.headers['upload-concat'] as string
     checkParts(addresses, `/api/leads/${lead.id}/uploads`)
-    const intent = { ...intentOf(context, newId()), concat, ...(await promised(context, context.creation as Creation)) }
+    const what = await promised(context, creation)
+    const idempotency = keyOf(req, creation, what.expectedSha256)
+    const intent = { ...intentOf(context, newId()), concat, ...what, idempotency }
     const gone = new AbortController()
     res.once('close', () => gone.abort())
     // In one order for all, so that two requests for the same parts wait in a row and not for each other.
@@ -203,17 +236,17 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
         (work, id) => () => locker.hold(id, gone.signal, work),
         () => ingest.concatenate(intent),
       )
-    const { upload } = await locked()
+    const { upload, recording } = await locked()
     res
       .status(201)
-      .set({ Location: addressOfUpload(req, upload), ...(await recordingHeaders(req, upload)) })
+      .set({ Location: addressOfUpload(req, upload), ...(await recordingHeaders(req, upload, recording)) })
       .end()
   }
 
   /** Where the upload's recording is and what it is, as long as it is there. */
-  async function recordingHeaders(req: Request, row: UploadRow): Promise<Record<string, string>> {
+  async function recordingHeaders(req: Request, row: UploadRow, made?: Recording): Promise<Record<string, string>> {
     if (row.recordingId === null) return {}
-    const kept = await sha256ById.get({ id: row.recordingId })
+    const kept = made ?? (await sha256ById.get({ id: row.recordingId }))
     return {
       'Recording-Id': row.recordingId,
       'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
@@ -227,14 +260,19 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   const expiryHeaders = (row: UploadRow) => ({ 'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString() })
 
   /** What the answer says beyond the library's: where the recording is, or when the upload expires. */
-  async function uploadHeaders(method: string, req: Request, row: UploadRow): Promise<Record<string, string>> {
+  async function uploadHeaders(
+    method: string,
+    req: Request,
+    row: UploadRow,
+    made?: Recording,
+  ): Promise<Record<string, string>> {
     return {
       ...(method === 'HEAD' && {
         // As they came: the library's own metadata would be decoded and encoded again, which bytes do not survive.
         ...(row.metadata !== null && { 'Upload-Metadata': row.metadata }),
         ...(row.concat !== null && { 'Upload-Concat': row.concat }),
       }),
-      ...(row.state === 'finished' ? await recordingHeaders(req, row) : expiryHeaders(row)),
+      ...(row.state === 'finished' ? await recordingHeaders(req, row, made) : expiryHeaders(row)),
     }
   }
 
@@ -267,9 +305,13 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
   }
 
   /** A creation whose client will never learn the upload's address leaves none behind. */
-  async function abandon({ uploadId }: Context): Promise<void> {
+  async function abandon(context: Context): Promise<void> {
+    const { uploadId } = context
     if (uploadId === undefined) return
-    await locker.hold(uploadId, AbortSignal.timeout(1_000), () => ingest.cancel(uploadId)).catch(() => {})
+    const end = async () => {
+      if (!context.isKnown) await ingest.abandon(uploadId, context.error)
+    }
+    await locker.hold(uploadId, AbortSignal.timeout(1_000), end).catch(() => {})
   }
 
   /** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
@@ -277,7 +319,11 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     const gone = new AbortController()
     res.once('close', () => gone.abort())
     // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
-    const row = await locker.hold(id, gone.signal, () => ingest.look(id))
+    const row = await locker.hold(id, gone.signal, async () => {
+      const { state } = await ingest.find(id)
+      if (state === 'terminated' || state === 'rejected') throw justEnded()
+      return ingest.look(id)
+    })
     const more = await uploadHeaders('POST', req, row)
     res.status(201).set({ Location: addressOfUpload(req, row), 'Upload-Offset': String(row.offset), ...more })
     await endAnswer(req, res, '')
@@ -287,31 +333,35 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
     ;(req as Known)[CONTEXT] = context
     const answer = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
     if (context.repeated !== undefined) return answerAgain(req, res, context.repeated)
-    // Under a key it is found again, and goes on where it stands.
-    const isRefused = context.error !== undefined && context.error.status < 500
-    const isLost = (context.error || context.cut) && req.headers['idempotency-key'] === undefined
-    if (context.creation && (isRefused || isLost)) await abandon(context)
+    const { error, cut, isKeyed = false, isKnown } = context
+    if (context.creation && isAbandoned({ error, cut, isKeyed, isKnown })) await abandon(context)
     if (context.error || !answer.ok) {
       res.locals.error = context.error
-      return send(req, res, answer, context.error?.headers ?? {})
+      return send(req, res, answer, context.error ? headersOf(context.error, req) : {})
     }
     const more =
-      method === 'DELETE' ? {} : await uploadHeaders(method, req, await ingest.find(context.uploadId as string))
+      method === 'DELETE'
+        ? {}
+        : await uploadHeaders(method, req, await ingest.find(context.uploadId as string), context.recording)
     await send(req, res, answer, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
   }
 
   async function create(req: Request, res: Response): Promise<void> {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId as string, 'upload')
     const creation = creationOf(req.headers)
     const context: Context = { req, res, caller, lead, creation, check: checksumOf(req), uploadId: undefined }
     if (creation.concat?.kind === 'final') return concatenate(context, creation.concat.addresses)
-    await handle('POST', req, res, context)
+    try {
+      await handle('POST', req, res, context)
+    } finally {
+      if (context.creatingId !== undefined) creating.delete(context.creatingId)
+    }
   }
 
   async function change(method: string, req: Request, res: Response): Promise<void> {
     const caller = callerOf(res)
-    const lead = await auth.leadFor(caller, req.params.leadId as string, 'upload')
+    const lead = await leadFor(db, caller, req.params.leadId as string, 'upload')
     const uploadId = req.params.uploadId as string
     const row = await ingest.findFor(caller, lead.id, uploadId)
     const context: Context = { req, res, caller, lead, uploadId }
@@ -348,9 +398,9 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
       .end()
   })
 
-  router.use(auth.required)
+  router.use(required(tokens), takesNoQuery)
   router.all('/', (req, res) => {
-    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('POST, OPTIONS')
+    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('GET, HEAD, POST, OPTIONS')
     return create(req, res)
   })
   router.all('/:uploadId', (req, res) => {
@@ -365,23 +415,32 @@ export function tusRoutes({ config, auth, db, ingest, locker }: Parts): Router {
 /** What the door refuses, in text; mounted behind it, for addresses too that no route could read. */
 export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => {
   const told = toldOf(error)
-  res.locals.error = told
+  res.locals.error ??= told
   if (res.headersSent) return res.destroy()
   const text = asText(told)
   res
     .status(told.status)
-    .set({ 'Tus-Resumable': TUS_VERSION, ...told.headers })
+    .set({ 'Tus-Resumable': TUS_VERSION, ...headersOf(told, req) })
     .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
   await endAnswer(req, res, text)
 }
 
-const keyOf = ({ headers }: Request) =>
-  idempotencyOf(headers['idempotency-key'], [
-    'tus',
-    ...['upload-length', 'upload-defer-length', 'upload-metadata', 'upload-concat'].map((name) =>
-      headers[name]?.toString(),
-    ),
-  ])
+/**
+ * The key of a whole, and what a repeat must say again: pairs in any order, and the digest in any form. The parts of a
+ * final upload are not compared: who never heard of it sends them again, to other addresses.
+ */
+function keyOf({ headers }: Request, { length, concat, metadata }: Creation, sha256: string | undefined) {
+  const pairs = [...metadata]
+    .filter(([name]) => name !== 'sha256')
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([name, value]) => [name, value.toString('base64')])
+  return idempotencyOf(headers['idempotency-key'], ['tus', concat?.kind, length, sha256, ...pairs])
+}
+
+const justEnded = () =>
+  new ServiceError('upload_locked', 'The upload that had this key has just ended; ask again for a new one.', {
+    headers: { 'Retry-After': '1' },
+  })
 
 const asText = (error: ServiceError) => `${error.code}: ${error.message}\n`
 

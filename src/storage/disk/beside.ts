@@ -15,6 +15,8 @@ import type { Staging } from './staging.ts'
 /** As much as is compared at once. */
 const PIECE_BYTES = 256 * 1024
 const WHOLE = 'whole-'
+/** Beyond this many known folders, all are synced once more. */
+const MAX_NAMED = 2_000
 
 /** A part of a file of the uploads directory. */
 export interface Stretch {
@@ -31,10 +33,18 @@ export function createBeside(staging: Staging) {
   const pathOf = (name: string) => path.join(directory, name)
   const nameOf = (id: string, name: string) => path.join(path.basename(staging.besideOf(id)), name)
 
+  /** Folders whose names are on disk. */
+  const named = new Set<string>()
+
   async function folderFor(id: string): Promise<string> {
     const folder = staging.besideOf(id)
     const made = await mkdir(folder, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await syncDirectory(directory)
+    // Also where it was there before: who made it may have ended before its name was durable.
+    if (made !== undefined || !named.has(folder)) {
+      await syncDirectory(directory)
+      if (named.size >= MAX_NAMED) named.clear()
+      named.add(folder)
+    }
     return folder
   }
 
@@ -56,8 +66,8 @@ export function createBeside(staging: Staging) {
   }
 
   /** The bytes of the stretches, one after the other. */
-  async function* read(stretches: Iterable<Stretch>): AsyncGenerator<Buffer> {
-    for (const { file, position, bytes } of stretches) {
+  async function* read(stretches: Iterable<Stretch> | AsyncIterable<Stretch>): AsyncGenerator<Buffer> {
+    for await (const { file, position, bytes } of stretches) {
       if (bytes === 0) continue
       yield* createReadStream(pathOf(file), {
         start: position,
@@ -72,7 +82,7 @@ export function createBeside(staging: Staging) {
     /** Stores a chunk; gives the name of its file. */
     keep: (id: string, index: number, bytes: Buffer) => write(id, String(index), [bytes]),
     /** Puts the stretches together in a new file; gives its name, which `isWhole`. */
-    compose: (id: string, stretches: Iterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
+    compose: (id: string, stretches: AsyncIterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
     isWhole: (name: string | null) => name !== null && path.basename(name).startsWith(WHOLE),
 
     /** Makes a file that was put together the upload's own; false when it is so already. */
@@ -81,8 +91,10 @@ export function createBeside(staging: Staging) {
       try {
         await rename(pathOf(name), staging.pathOf(id))
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-        throw error
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+        // Who renamed it may have ended before that was durable.
+        await syncDirectory(directory)
+        return false
       }
       await syncDirectory(directory)
       return true
@@ -102,6 +114,9 @@ export function createBeside(staging: Staging) {
     /** Removes one file; its absence is fine. */
     remove: (name: string) => rm(pathOf(name), { force: true }),
     /** Removes all that is beside an upload. */
-    clear: (id: string) => rm(staging.besideOf(id), { force: true, recursive: true }),
+    clear(id: string): Promise<void> {
+      named.delete(staging.besideOf(id))
+      return rm(staging.besideOf(id), { force: true, recursive: true })
+    },
   }
 }

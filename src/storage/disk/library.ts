@@ -11,7 +11,7 @@ import { probeDirectory, syncDirectory } from './durability.ts'
 import { createOpenFiles, type OpenFile } from './open-files.ts'
 
 /** Files on their way in from another file system; no key begins so. */
-const INCOMING = '.incoming'
+export const INCOMING = '.incoming'
 
 export interface Library {
   readonly directory: string
@@ -39,9 +39,12 @@ export interface Library {
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
-/** @param onStep told of the points at which a test may have the process killed */
+/**
+ * Opens the directory, which has to be there.
+ *
+ * @param onStep told of the points at which a test may have the process killed
+ */
 export async function openLibrary(directory: string, onStep: (name: string) => void = () => {}): Promise<Library> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
   /** Folders seen to exist, so that the second recording of a lead makes none. */
   const folders = new Set<string>()
   const openFiles = createOpenFiles(pathOf)

@@ -86,6 +86,11 @@ export class Staging extends FileStore {
     // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
     const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
     const file: { fd?: number; synced?: boolean } = {}
+    let isNamed = !fresh
+    const syncName = async () => {
+      await syncDirectory(this.directory)
+      isNamed = true
+    }
     const openFile = (synced: boolean): number => {
       if (file.fd === undefined) {
         file.fd = openSync(this.pathOf(id), constants.O_RDWR | fresh | (synced ? constants.O_DSYNC : 0), 0o600)
@@ -106,7 +111,7 @@ export class Staging extends FileStore {
         ...options,
         open: openFile,
         memory: this.#memory,
-        onFirstCheckpoint: () => syncDirectory(this.directory),
+        onFirstCheckpoint: syncName,
       })
       this.#track(writer)
       if (this.#stopped) writer.stop()
@@ -120,10 +125,12 @@ export class Staging extends FileStore {
       }
       if (fd !== undefined && written.offset > offset && !file.synced) await datasync(fd)
       const whole = options.movesOn ? written.end === 'all' : written.offset === options.length
-      if (fresh && !whole) await syncDirectory(this.directory)
+      if (written.error !== undefined && written.offset === 0) await this.#unmake(id)
+      else if (fresh && !whole) await syncName()
       return written
     } catch (error) {
       this.#warm.delete(id)
+      if (!isNamed) await this.#unmake(id)
       throw error
     } finally {
       if (file.fd !== undefined) closeSync(file.fd) // synced before: nothing is left to do that could block
@@ -153,8 +160,14 @@ export class Staging extends FileStore {
       if (offset === 0) await syncDirectory(this.directory)
     } catch (error) {
       this.forget(id)
+      if (offset === 0) await this.#unmake(id)
       throw error
     }
+  }
+
+  /** A file of which nothing counts is made anew by the next try, so that its name is synced again. */
+  async #unmake(id: string): Promise<void> {
+    await rm(this.pathOf(id), { force: true }).catch(() => {})
   }
 
   /**

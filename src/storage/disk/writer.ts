@@ -96,7 +96,12 @@ export class Writer {
   #end: Written['end'] | undefined
   #error: unknown
   #checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
-  #checkpointed: number
+  /** Bytes up to here are on disk for good … */
+  #synced: number
+  /** … and told of. */
+  #reported: number
+  /** Written, and of no use since a sync failed. */
+  #lost = 0
 
   constructor(source: Readable, offset: number, warm: Warm, options: WriterOptions) {
     this.#source = source
@@ -105,7 +110,8 @@ export class Writer {
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
     this.#start = offset
     this.#position = offset
-    this.#checkpointed = offset
+    this.#synced = offset
+    this.#reported = offset
     this.done = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -132,7 +138,7 @@ export class Writer {
   /** Bytes that keep coming are no reason to put it off: it is looked at after each write, too. */
   #checkpointIfDue(now: number): boolean {
     const { onCheckpoint, check } = this.#options
-    if (now < this.#checkpointAt || this.#position === this.#checkpointed || !onCheckpoint || check) return false
+    if (now < this.#checkpointAt || this.#position === this.#reported || !onCheckpoint || check) return false
     if (this.#fd === undefined) return false
     void this.#checkpoint(this.#fd, onCheckpoint)
     return true
@@ -207,7 +213,7 @@ export class Writer {
   }
 
   #conclude(end: Written['end']) {
-    this.#options.memory.held -= this.#start + this.#taken - this.#position // what a failed write has dropped
+    this.#options.memory.held -= this.#start + this.#taken - this.#position - this.#lost // what a failed write has dropped
     this.#settle({ offset: this.#position, end, ...(this.#error !== undefined && { error: this.#error }) })
   }
 
@@ -265,14 +271,29 @@ export class Writer {
     const position = this.#position
     try {
       await datasync(fd)
-      if (this.#checkpointed === 0) await this.#options.onFirstCheckpoint()
+      if (this.#synced === 0) await this.#options.onFirstCheckpoint()
+      this.#synced = position
+    } catch (error) {
+      return this.#failSync(error)
+    }
+    try {
       await report(position)
-      this.#checkpointed = position
+      this.#reported = position
     } catch {
-      // The end of the request tries again, and its outcome is what the client hears.
+      // The bytes are safe. The end of the request tells of them again, and its outcome is what the client hears.
     }
     this.#checkpointAt = performance.now() + CHECKPOINT_EVERY_MS
     this.#wrote()
+  }
+
+  /**
+   * A sync that failed is not made good by one that succeeds: Linux tells of the lost pages once, and forgets them. So
+   * what has come since the last good sync does not count, and the request fails.
+   */
+  #failSync(error: unknown) {
+    this.#lost = this.#position - this.#synced
+    this.#position = this.#synced
+    this.#fail(error)
   }
 }
 

@@ -1,0 +1,3 @@
+CREATE TABLE `tombstones` (
+	`path` text PRIMARY KEY NOT NULL
+);

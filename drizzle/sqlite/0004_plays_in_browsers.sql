@@ -1,0 +1,1 @@
+ALTER TABLE `recordings` ADD `plays_in_browsers` integer;

@@ -1,0 +1,110 @@
+/**
+ * The keys that tokens are checked with: a secret of ours, or a set of public keys (RFC 7517) from a file or an address.
+ *
+ * A file is judged once, at the start. An address is asked when it is needed, and may answer anything: what it fails at
+ * is no fault of the token, and is not kept.
+ */
+import { readFile } from 'node:fs/promises'
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  type FetchImplementation,
+  importJWK,
+  type JSONWebKeySet,
+  type JWK,
+  type JWTVerifyGetKey,
+} from 'jose'
+import { ConfigError, type KeySetting } from '../config/config.ts'
+import { keptSecret } from '../config/kept-secret.ts'
+
+/** @throws ConfigError for a file that holds no key that could be used */
+export async function keysOf(key: KeySetting): Promise<Uint8Array | JWTVerifyGetKey> {
+  switch (key.kind) {
+    case 'secret':
+      return key.secret
+    case 'made':
+      return keptSecret(key.file)
+    case 'jwks-url':
+      return createRemoteJWKSet(key.url, { [customFetch]: fetchSet })
+    case 'jwks-file':
+      return createLocalJWKSet(await setInFile(key.file))
+  }
+}
+
+/** What is wrong with a file of keys, as faults of the settings; none where no file is named. */
+export async function faultsOfKeyFile(file: string | undefined): Promise<readonly string[]> {
+  try {
+    if (file !== undefined) await setInFile(file)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults
+    throw error
+  }
+}
+
+/** A set without a key that could be used is refused here: jose would keep it for ten minutes. */
+const fetchSet: FetchImplementation = async (url, options) => {
+  const response = await fetch(url, options)
+  if (response.status !== 200) return response
+  const text = await response.text()
+  await judged(text)
+  return new Response(text)
+}
+
+async function setInFile(file: string): Promise<JSONWebKeySet> {
+  try {
+    const { set, faults } = await judged(await readFile(file, 'utf8'))
+    if (faults.includes(PRIVATE)) throw new Error(`a key in it ${PRIVATE}: expected public keys`)
+    return set
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const sentence = code === undefined ? message : `it can't be read (${code}): ${EXPECTED}`
+    throw new ConfigError([`RECORDINGS_JWKS_FILE is \`${file}\`: ${sentence}`])
+  }
+}
+
+const EXPECTED = 'expected a JSON Web Key Set, {"keys":[…]}'
+const PRIVATE = 'is a secret or a private one'
+
+/**
+ * The set, and what is wrong with each of its keys. It may hold keys for others (RFC 7517 §5), as long as one is for us.
+ *
+ * @throws Error with a sentence that goes on from the name of what was read
+ */
+async function judged(text: string): Promise<{ set: JSONWebKeySet; faults: (string | undefined)[] }> {
+  let set: Partial<JSONWebKeySet> | null
+  try {
+    set = JSON.parse(text.replace(/^\uFEFF/, ''))
+  } catch {
+    const what = text.trim() === '' ? 'it is empty' : text.includes('-----BEGIN') ? 'it is PEM' : 'it is no JSON'
+    throw new Error(`${what}: ${EXPECTED}`)
+  }
+  if (!Array.isArray(set?.keys)) throw new Error(`it has no list of keys: ${EXPECTED}`)
+  if (set.keys.length === 0) throw new Error('its list of keys is empty: expected one or more public keys')
+  const faults = await Promise.all(set.keys.map(faultOf))
+  if (!faults.includes(undefined)) throw new Error(`a key in it ${faults[0]}: expected public keys`)
+  return { set: { keys: set.keys }, faults }
+}
+
+/** One that a key of this kind may be used with, to see that it can be read. */
+const ALGORITHM_OF: Readonly<Record<string, string>> = {
+  RSA: 'RS256',
+  'P-256': 'ES256',
+  'P-384': 'ES384',
+  'P-521': 'ES512',
+  Ed25519: 'EdDSA',
+}
+
+/** What keeps a key from being used; undefined for a good one. */
+async function faultOf(key: unknown): Promise<string | undefined> {
+  if (typeof key !== 'object' || key === null) return 'is no object'
+  const jwk = key as JWK
+  if (jwk.d !== undefined || jwk.kty === 'oct') return PRIVATE
+  try {
+    await importJWK(jwk, jwk.alg ?? ALGORITHM_OF[jwk.crv ?? jwk.kty ?? ''])
+    return undefined
+  } catch (error) {
+    return `can't be used (${(error as Error).message})`
+  }
+}

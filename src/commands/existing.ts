@@ -1,0 +1,47 @@
+/**
+ * What a server has made, as commands find it. They open what is there and make nothing: a mistyped name is told, and not
+ * answered with an empty database.
+ */
+import type { Config } from '../config/config.ts'
+import { openForReading, type ReadingDatabase } from '../db/database.ts'
+import { isDirectory } from '../storage/disk/directories.ts'
+import { type Library, openLibrary } from '../storage/disk/library.ts'
+import { knowsRecordings } from '../uploads/strangers.ts'
+
+export interface Existing {
+  db: ReadingDatabase
+  library: Library
+  /** Whether the tables know a recording at all. */
+  isUsed: boolean
+  close(): Promise<void>
+}
+
+/** @throws a sentence for the operator when something is missing, or is not what it should be */
+export async function openExisting(config: Config): Promise<Existing> {
+  const db = openForReading(config.databaseFile)
+  try {
+    const isUsed = await knowsRecordings(db).catch((error) => {
+      throw new Error(`${config.databaseFile} is no database of this service: ${(error as Error).message}`)
+    })
+    await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
+    const library = await openLibrary(config.recordingsDir)
+    return {
+      db,
+      library,
+      isUsed,
+      async close() {
+        library.close()
+        await db.close()
+      },
+    }
+  } catch (error) {
+    await db.close()
+    throw error
+  }
+}
+
+/** @throws a sentence for the operator */
+export async function assertDirectory(directory: string, setting: string): Promise<void> {
+  if (await isDirectory(directory)) return
+  throw new Error(`there is no directory ${directory}; a command needs the settings of its server, here ${setting}`)
+}

@@ -1,0 +1,58 @@
+/**
+ * A caller's open uploads with a lead, by whichever door they come: for an app to go on with them, or to clean up.
+ *
+ * The address is the tus door's, but this is no tus: JSON, for whoever asks with GET.
+ */
+import { and, desc, eq, sql } from 'drizzle-orm'
+import type { Request, RequestHandler } from 'express'
+import { callerOf } from '../auth/required.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Database } from '../db/database.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
+import { addressOf } from '../http/request.ts'
+import { leadFor } from '../leads/rights.ts'
+import type { Ingest } from '../uploads/ingest.ts'
+import { isWhole } from '../uploads/upload.ts'
+
+interface Parts {
+  config: Config
+  db: Database
+  ingest: Ingest
+  clock: Clock
+}
+
+/** What answers GET at the address where uploads are created; no router, since that would answer OPTIONS too. */
+export function openUploads({ config, db, ingest, clock }: Parts): RequestHandler<{ leadId: string }> {
+  const uploadJson = (row: UploadRow, req: Request) => ({
+    id: row.id,
+    door: row.door,
+    filename: row.filename,
+    call_log_id: row.callLogId,
+    // As everywhere, its full length is not shown before its recording is there.
+    offset: isWhole(row) ? 0 : row.offset,
+    length: row.length,
+    created_at: new Date(row.createdAtMs).toISOString(),
+    expires_at: new Date(ingest.expiresAtMs(row)).toISOString(),
+    url: addressOf(req, config.publicUrl, `/api/leads/${row.leadId}/uploads/${row.id}`),
+  })
+
+  return async (req, res) => {
+    const caller = callerOf(res)
+    const lead = await leadFor(db, caller, req.params.leadId, 'use')
+    const rows = await db.orm
+      .select()
+      .from(uploads)
+      .where(
+        and(
+          eq(uploads.leadId, lead.id),
+          caller.role === 'service' ? undefined : eq(uploads.callerId, caller.id),
+          sql`${uploads.state} in ('receiving', 'finishing')`,
+        ),
+      )
+      .orderBy(desc(uploads.createdAtMs), desc(uploads.id))
+      .all()
+    const open = rows.filter((row) => isWhole(row) || ingest.expiresAtMs(row) >= clock.now())
+    res.set('Cache-Control', 'no-store').json({ uploads: open.map((row) => uploadJson(row, req as Request)) })
+  }
+}

@@ -1,0 +1,21 @@
+/** Faults of a start that an operator mends: what to do, in a sentence. */
+import type { Config } from './config/config.ts'
+
+/** @returns undefined for a fault of another kind */
+export function whatToDo(error: unknown, { host, port, dataDir }: Config): string | undefined {
+  const { code, syscall, message } = error as NodeJS.ErrnoException
+  const isListening = syscall === 'listen' || syscall === 'getaddrinfo'
+  if (isListening && code === 'EADDRINUSE') {
+    return `port ${port} of ${host} is taken by another program: end that one, or set PORT (0 takes any free port)`
+  }
+  if (isListening && code === 'EACCES') {
+    return `port ${port} may not be listened on by this user: set PORT to 1024 or more, with a proxy in front`
+  }
+  if (isListening && ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EINVAL'].includes(code ?? '')) {
+    return `${host} is no address of this machine: set HOST, such as 127.0.0.1 or 0.0.0.0`
+  }
+  if (/another server uses this data directory/.test(message)) {
+    return `another server uses this data directory: end that one, or set RECORDINGS_DATA_DIR to another than ${dataDir}`
+  }
+  return undefined
+}

@@ -1,0 +1,149 @@
+/**
+ * The ends of an upload that becomes no recording: cancelled or terminated by its client, expired, rejected.
+ *
+ * Each is one transaction whose condition is in its statement: the upload is still open. Whoever comes second, beside a
+ * finish or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
+ */
+import { and, eq } from 'drizzle-orm'
+import type { Config } from '../config/config.ts'
+import { type Database, must, type Statement } from '../db/database.ts'
+import { type UploadRow, uploads } from '../db/schema.ts'
+import { asServiceError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { Library } from '../storage/disk/library.ts'
+import type { Staging } from '../storage/disk/staging.ts'
+import type { Space } from '../storage/space.ts'
+import { dropChunks, dropStep } from './chunk-rows.ts'
+import { partIdsOf } from './concatenation.ts'
+import type { Open, Register } from './register.ts'
+import type { Seals } from './seal.ts'
+import type { Silence } from './silence.ts'
+import { closed, expiryOf, isOpen, isWhole, silentTooLong, whileOpen } from './upload.ts'
+
+interface Parts {
+  db: Database
+  staging: Staging
+  library: Library
+  space: Space
+  register: Register
+  seals: Seals
+  events: Events
+  silence: Silence
+  limits: Pick<Config['uploads'], 'expiresAfterMs'>
+}
+
+export type Ends = ReturnType<typeof createEnds>
+
+export function createEnds({ db, staging, library, space, register, seals, events, silence, limits }: Parts) {
+  /** Uploads that nobody goes on with, and that could not be ended yet. */
+  const abandoned = new Set<string>()
+
+  /** The end as one transaction. @param still what more must hold. @throws ServiceError `upload_closed` for the loser */
+  async function endAs(row: UploadRow, state: 'terminated' | 'expired' | 'rejected', still = whileOpen(row.id)) {
+    const chunksGo: Statement[] = row.door === 'legacy' ? [dropStep(db, row.id)] : []
+    await db.write(must(db.orm.update(uploads).set({ state }).where(still), closed), ...chunksGo)
+    await ended(row, state)
+  }
+
+  /** The table says so: what else the upload had goes. */
+  async function ended(row: UploadRow, state: 'terminated' | 'expired' | 'rejected') {
+    row.state = state
+    abandoned.delete(row.id)
+    space.release(row.id)
+    for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
+    if (row.door === 'legacy') await dropChunks(db, row.id)
+    // A finish that failed may have moved them.
+    if (row.key !== null && (await library.sizeOf(row.key)) !== undefined) await library.remove(row.key)
+  }
+
+  async function cancelOpen({ row }: Open): Promise<void> {
+    register.assertAlive(row)
+    if (!isOpen(row)) throw closed()
+    await endAs(row, 'terminated')
+    events.uploadTerminated({ uploadId: row.id, leadId: row.leadId, callerId: row.callerId })
+  }
+
+  /**
+   * Ends an upload that may still become a recording; the caller holds its lock. Its bytes go.
+   *
+   * @throws ServiceError `upload_closed` when it is finished, or just being finished; 410 when it has ended
+   */
+  const cancel = (id: string): Promise<void> => seals.hold(id, () => register.using(id, cancelOpen))
+
+  /** The same for a client that wants to hear of it no more: the recording of a finished upload stays. */
+  const terminate = (id: string): Promise<void> =>
+    seals.hold(id, () =>
+      register.using(id, async (open) => {
+        const { row } = open
+        if (row.state !== 'finished') return cancelOpen(open)
+        const isFinished = and(eq(uploads.id, id), eq(uploads.state, 'finished'))
+        await db.write(must(db.orm.update(uploads).set({ state: 'terminated' }).where(isFinished), closed))
+        row.state = 'terminated'
+      }),
+    )
+
+  /** Also where that can't be told just now. */
+  const isStillOpen = (id: string): Promise<boolean> =>
+    register.find(id).then(isOpen, (error) => asServiceError(error).status >= 500)
+
+  async function expireOpen({ row, users, refused }: Open): Promise<boolean> {
+    const nowMs = silence.nowMs()
+    if (!isOpen(row) || users > 1 || expiryOf(row, limits.expiresAfterMs) > nowMs) return false
+    if (isWhole(row) && !refused) return false
+    try {
+      await endAs(row, 'expired', and(whileOpen(row.id), silentTooLong(nowMs, limits.expiresAfterMs)))
+    } catch (error) {
+      if (asServiceError(error).code === 'upload_closed') return false
+      throw error
+    }
+    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    return true
+  }
+
+  return {
+    cancel,
+    terminate,
+
+    /**
+     * Ends an upload that nobody can go on with. Where that can't be done just now, the sweep does it.
+     *
+     * @param cause what made its client fail: a database that was busy is not asked again while somebody waits
+     */
+    async abandon(id: string, cause?: unknown): Promise<void> {
+      abandoned.add(id)
+      if (asServiceError(cause).code === 'busy') return
+      try {
+        await cancel(id)
+      } catch (error) {
+        if (await isStillOpen(id)) throw error
+      }
+      abandoned.delete(id)
+    },
+    /** Those that wait for the sweep. */
+    abandoned: abandoned as ReadonlySet<string>,
+
+    /**
+     * Ends an upload that has been silent for too long. One that has moved on is left alone, and so is one that is whole,
+     * unless its finish was refused.
+     *
+     * @returns whether it was ended
+     */
+    async expire(id: string): Promise<boolean> {
+      if (seals.isSealed(id)) return false
+      return seals.hold(id, () => register.using(id, expireOpen))
+    },
+
+    /** An upload without a byte was expired in the transaction that began another. */
+    async gaveWay(id: string): Promise<void> {
+      const { row } = await register.load(id)
+      await ended(row, 'expired')
+      events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+    },
+
+    /** Ends an upload whose bytes are not what its client promised; for its finish, which has sealed it. */
+    async reject({ row }: Open): Promise<void> {
+      await endAs(row, 'rejected')
+      events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
+    },
+  }
+}

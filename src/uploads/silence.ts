@@ -1,0 +1,67 @@
+/**
+ * How long uploads have been silent, by stored times and a clock that others set.
+ *
+ * When the clock jumps ahead, no upload has become any more silent: the times of open ones move along, and until they
+ * have, the jump is not believed. When it was set back, times that now lie in the future become the present, or their
+ * uploads would stay open until then. What happens to the clock while no server runs can't be told from time passing.
+ */
+import { and, gt, inArray, type SQL, sql } from 'drizzle-orm'
+import type { Clock } from '../clock.ts'
+import type { Database } from '../db/database.ts'
+import { uploads } from '../db/schema.ts'
+import { OPEN_STATES } from './upload.ts'
+
+/** Clocks are corrected by less than this all the time. */
+const JUMP_MS = 60_000
+
+/** An upload that never got a byte is told by its two times: they stay the same. */
+const both = (lastByteAtMs: SQL) => ({
+  createdAtMs: sql`iif(${uploads.createdAtMs} = ${uploads.lastByteAtMs}, ${lastByteAtMs}, ${uploads.createdAtMs})`,
+  lastByteAtMs,
+})
+
+/** The stored time as it must be now. */
+export type Moved = (ms: number) => number
+
+export type Silence = ReturnType<typeof createSilence>
+
+export function createSilence({ db, clock }: { db: Database; clock: Clock }) {
+  const passedMs = () => clock.passed?.() ?? clock.now()
+  let followed = { nowMs: clock.now(), passedMs: passedMs() }
+
+  /** How far the clock has jumped ahead since it was last followed. */
+  function jumpMs(): number {
+    const jump = clock.now() - followed.nowMs - (passedMs() - followed.passedMs)
+    return jump > JUMP_MS ? jump : 0
+  }
+
+  return {
+    /** The time to compare stored times with. */
+    nowMs: (): number => clock.now() - jumpMs(),
+
+    /**
+     * Takes the stored times of open uploads along with the clock.
+     *
+     * @param also does the same to those in memory
+     */
+    async follow(also: (moved: Moved) => void): Promise<void> {
+      const jump = jumpMs()
+      const nowMs = clock.now()
+      const isOpen = inArray(uploads.state, OPEN_STATES)
+      const isAhead = and(isOpen, gt(uploads.lastByteAtMs, nowMs + JUMP_MS))
+      if (jump > 0) {
+        const moved = sql`min(${uploads.lastByteAtMs} + ${jump}, ${nowMs})`
+        await db.write(db.orm.update(uploads).set(both(moved)).where(isOpen))
+      } else if (await db.orm.select({ id: uploads.id }).from(uploads).where(isAhead).limit(1).get()) {
+        await db.write(
+          db.orm
+            .update(uploads)
+            .set(both(sql`${nowMs}`))
+            .where(isAhead),
+        )
+      }
+      also((ms) => (jump > 0 || ms > nowMs + JUMP_MS ? Math.min(ms + jump, nowMs) : ms))
+      followed = { nowMs, passedMs: passedMs() - (clock.now() - nowMs) }
+    },
+  }
+}

@@ -1,0 +1,96 @@
+/** A database that another process keeps locked: how long each door lets its client wait for the 503. */
+import path from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
+import { expect, test } from 'vitest'
+import { legacyClient } from './support/legacy.ts'
+import { startService, type TestLead } from './support/service.ts'
+import { noise, tusClient } from './support/tus.ts'
+
+/** The documents say 4 s; the machine has other things to do. What waits twice takes 8. */
+const MOST_MS = 7_000
+
+const harness = await startService()
+const { telecaller } = harness.tokens
+const tus = tusClient(telecaller)
+const legacy = legacyClient(harness)
+const bytes = noise(2_000)
+
+/** Asks while the database is locked; gives the status and how long it took. */
+async function locked(ask: () => Promise<Response>): Promise<{ status: number; tookMs: number }> {
+  const database = new BetterSqlite3(path.join(harness.dir, 'recordings.db'))
+  database.exec('BEGIN IMMEDIATE')
+  const startedAtMs = performance.now()
+  try {
+    const { status } = await ask()
+    return { status, tookMs: performance.now() - startedAtMs }
+  } finally {
+    database.close()
+  }
+}
+
+/** A form that is half sent when it resolves; ends with what `end` gives. */
+async function halfSent(lead: TestLead) {
+  const going = Promise.withResolvers<void>()
+  const head = `--x\r\nContent-Disposition: form-data; name="file"; filename="call.wav"\r\n\r\n`
+  const tail = `\r\n--x\r\nContent-Disposition: form-data; name="call_log_id"\r\n\r\n${lead.callLogId}\r\n--x--\r\n`
+  async function* body() {
+    yield Buffer.from(head)
+    yield bytes
+    await going.promise
+    yield Buffer.from(tail)
+  }
+  const before = (await harness.files('uploads')).length
+  const answer = fetch(lead.recordings, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${telecaller}`, 'content-type': 'multipart/form-data; boundary=x' },
+    body: ReadableStream.from(body()),
+    duplex: 'half',
+  } as RequestInit)
+  await expect.poll(async () => (await harness.files('uploads')).length).toBe(before + 1)
+  return () => {
+    going.resolve()
+    return answer
+  }
+}
+
+const REQUESTS: Record<string, (lead: TestLead) => Promise<() => Promise<Response>>> = {
+  'the last PATCH': async (lead) => {
+    const url = await tus.begin(lead, bytes.length)
+    return () => tus.patch(url, 0, bytes)
+  },
+  'a HEAD of what is whole': async (lead) => {
+    const url = await tus.begin(lead, bytes.length)
+    const { library } = harness.service
+    const { put } = library
+    library.put = () => Promise.reject(Object.assign(new Error('the disk fails'), { code: 'EIO' }))
+    expect((await tus.patch(url, 0, bytes)).status).toBe(503)
+    library.put = put
+    return () => tus.head(url)
+  },
+  'a finalize': async (lead) => {
+    const id = await legacy.begin(lead)
+    await legacy.append(lead, id, 0, bytes)
+    return () => legacy.finalize(lead, id, 1)
+  },
+  'the end of a form': halfSent,
+}
+
+test.for(Object.keys(REQUESTS))('%s waits for it once', { timeout: 30_000 }, async (name) => {
+  const lead = await harness.lead()
+  const ask = await (REQUESTS[name] as (typeof REQUESTS)[string])(lead)
+  const { status, tookMs } = await locked(ask)
+  expect(status).toBe(503)
+  expect(tookMs).toBeLessThan(MOST_MS)
+})
+
+test('a form that could not be ended then is ended when the database answers again', { timeout: 30_000 }, async () => {
+  const lead = await harness.lead()
+  const { status } = await locked(await halfSent(lead))
+  expect(status).toBe(503)
+  await harness.service.sweep.run()
+  const { uploadTerminated } = harness.service.events.counters
+  expect(uploadTerminated).toBeGreaterThan(0)
+  expect((await harness.api('GET', lead.recordings).then((res) => res.json())) as object).toMatchObject({
+    recordings: [],
+  })
+})

