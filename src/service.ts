@@ -4,14 +4,15 @@
  */
 
 import path from 'node:path'
-import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import { createTokens, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { keptSecret } from './config/kept-secret.ts'
-import { type Database, openDatabase } from './db/database.ts'
+import type { Database } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
-import { uploads } from './db/schema.ts'
+import { openSqlite, type SqliteDatabase } from './db/sqlite.ts'
+import { promisedUploads } from './db/uploads.ts'
+import { openForms } from './db/uploads-swept.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
 import { Inspector } from './media/inspect.ts'
@@ -22,15 +23,14 @@ import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { abandonedUploads, createSweep, type Sweep } from './uploads/sweep.ts'
-import { OPEN_STATES } from './uploads/upload.ts'
+import { createSweep, type Sweep } from './uploads/sweep.ts'
 
 export interface Service {
   readonly config: Config
   readonly clock: Clock
   readonly log: Log
   readonly events: Events
-  readonly db: Database
+  readonly db: SqliteDatabase
   readonly tokens: Tokens
   readonly library: Library
   readonly links: PlaybackLinks
@@ -43,17 +43,7 @@ export interface Service {
 
 /** What open uploads of known length may still bring. */
 async function promised(db: Database): Promise<Promised[]> {
-  const rows = await db.orm
-    .select({
-      id: uploads.id,
-      callerId: uploads.callerId,
-      length: sql<number>`${uploads.length}`,
-      offset: uploads.offset,
-    })
-    .from(uploads)
-    .where(and(inArray(uploads.state, OPEN_STATES), isNotNull(uploads.length)))
-    .orderBy(uploads.createdAtMs)
-    .all()
+  const rows = await promisedUploads(db)
   return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
 }
 
@@ -84,7 +74,7 @@ export async function createService(
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
   const tokens = await createTokens(config.auth, clock)
-  const db = await openDatabase(config.databaseFile)
+  const db = await openSqlite(config.databaseFile)
   const library = await openLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
@@ -107,7 +97,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     db,
     library,
     uploadsDir: config.uploadsDir,
-    abandoned: await abandonedUploads(db),
+    abandoned: await openForms(db),
     ingest,
     events,
     clock,

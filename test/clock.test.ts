@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { systemClock } from '../src/clock.ts'
 import { uploads } from '../src/db/schema.ts'
 import { startService } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 const HOUR = 3_600_000
@@ -98,8 +99,8 @@ test('a form that a dead process left is ended at the next start, though the clo
   clock.set(-2 * HOUR)
   await harness.restart()
   const state = async () => {
-    const { db } = harness.service
-    return (await db.orm.select({ state: uploads.state }).from(uploads).where(eq(uploads.id, id)).get())?.state
+    return (await tablesOf(harness).select({ state: uploads.state }).from(uploads).where(eq(uploads.id, id)).get())
+      ?.state
   }
   await expect.poll(state).toBe('terminated')
 })

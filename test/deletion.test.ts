@@ -2,10 +2,11 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
-import { openDatabase } from '../src/db/database.ts'
 import { recordings, tombstones, uploads } from '../src/db/schema.ts'
+import { openSqlite } from '../src/db/sqlite.ts'
 import { startProcess } from './support/process.ts'
 import { startService } from './support/service.ts'
+import { asStatement, tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 test('a recording whose delete is cut off by kill -9 leaves no bytes, though its upload is long forgotten', async () => {
@@ -17,8 +18,8 @@ test('a recording whose delete is cut off by kill -9 leaves no bytes, though its
   const pathOf = (address: string) => new URL(address).pathname
   const files = () => readdir(path.join(server.dir, 'recordings', lead.leadId))
   await server.kill()
-  const db = await openDatabase(path.join(server.dir, 'recordings.db'))
-  await db.write(db.orm.delete(uploads))
+  const db = await openSqlite(path.join(server.dir, 'recordings.db'))
+  await db.write(asStatement((orm) => orm.delete(uploads)))
   await db.close()
 
   await server.restart({ RECORDINGS_TEST_CRASH_AT: 'deleted' })
@@ -34,7 +35,7 @@ test('a recording whose delete is cut off by kill -9 leaves no bytes, though its
 
 test('a recording whose file cannot be removed just now is deleted: 204, and the file goes when it can', async () => {
   const harness = await startService()
-  const { db, library, sweep } = harness.service
+  const { library, sweep } = harness.service
   const lead = await harness.lead()
   const tus = tusClient(harness.tokens.telecaller)
   const res = await tus.patch(await tus.begin(lead, 1_000), 0, noise(1_000))
@@ -48,6 +49,6 @@ test('a recording whose file cannot be removed just now is deleted: 204, and the
   library.remove = remove
   await sweep.run()
   expect(await harness.files('recordings')).toEqual([])
-  expect(await db.orm.select().from(tombstones).all()).toEqual([])
-  expect(await db.orm.select().from(recordings).where(eq(recordings.id, id)).all()).toEqual([])
+  expect(await tablesOf(harness).select().from(tombstones).all()).toEqual([])
+  expect(await tablesOf(harness).select().from(recordings).where(eq(recordings.id, id)).all()).toEqual([])
 })

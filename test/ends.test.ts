@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { callLogs, leads, recordings } from '../src/db/schema.ts'
 import { legacyClient } from './support/legacy.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
+import { asStatement, tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 const harness = await startService({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' } })
@@ -135,7 +136,9 @@ describe('an upload that is just being finished', () => {
     const elsewhere = await harness.lead()
     const { finish } = await DOORS[door](lead)
     const { db } = harness.service
-    const move = db.orm.update(callLogs).set({ leadId: elsewhere.leadId }).where(eq(callLogs.id, lead.callLogId))
+    const move = asStatement((orm) =>
+      orm.update(callLogs).set({ leadId: elsewhere.leadId }).where(eq(callLogs.id, lead.callLogId)),
+    )
     const [finished] = await beside('behind', finish, () => db.write(move))
     expect(finished.status).toBe(404)
     expect(await recordingsOf(lead)).toEqual([])
@@ -190,7 +193,9 @@ test('a creation beside the move of its lead is refused, or comes before it', as
   // The lead moves between the look at its owner and the insert.
   db.write = async (...statements) => {
     db.write = write
-    await write(db.orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId)))
+    await write(
+      asStatement((orm) => orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId))),
+    )
     return write(...statements)
   }
   expect((await legacy.init(lead)).status).toBe(403)
@@ -216,9 +221,11 @@ test('a recording whose lead moves while it is deleted stays', async () => {
   const { write } = db
   db.write = async (...statements) => {
     db.write = write
-    await write(db.orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId)))
+    await write(
+      asStatement((orm) => orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId))),
+    )
     return write(...statements)
   }
   expect((await harness.api('DELETE', `${lead.recordings}/${id}`)).status).toBe(403)
-  expect(await db.orm.select().from(recordings).where(eq(recordings.id, id)).all()).toHaveLength(1)
+  expect(await tablesOf(harness).select().from(recordings).where(eq(recordings.id, id)).all()).toHaveLength(1)
 })

@@ -7,6 +7,7 @@ import { idempotencyOf } from '../src/uploads/idempotency.ts'
 import { base64, legacyClient } from './support/legacy.ts'
 import { connectTo } from './support/raw.ts'
 import { jsonOf, movingClock, startService, tokenFor } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { metadata, noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
 
 const clock = movingClock()
@@ -480,8 +481,7 @@ describe('a key lives', () => {
     await legacy.append(lead, id, 0, bytes)
     expect((await legacy.finalize(lead, id, 1)).status).toBe(200)
   }
-  const rowsOf = (lead: Lead) =>
-    harness.service.db.orm.select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
+  const rowsOf = (lead: Lead) => tablesOf(harness).select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
   async function pass(days: number) {
     clock.advance(days * DAY)
     await harness.service.sweep.runWhole()

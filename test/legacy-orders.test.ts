@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { base64, legacyClient } from './support/legacy.ts'
 import { jsonOf, startService } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 const harness = await startService()
@@ -112,7 +113,7 @@ test('any split, order, repeat, correction and restart gives the same bytes, onc
       expect(Buffer.from(await played.arrayBuffer()).equals(whole)).toBe(true)
       expect((await jsonOf(await harness.api('GET', lead.recordings))).recordings).toHaveLength(1)
       expect((await harness.files('uploads')).filter((file) => file.startsWith(id))).toEqual([])
-      const rows = await harness.service.db.orm.query.chunks.findMany()
+      const rows = await tablesOf(harness).query.chunks.findMany()
       expect(rows.filter((row) => row.uploadId === id)).toEqual([])
     }),
     { numRuns: 40, endOnFailure: true },

@@ -5,6 +5,7 @@ import { fixtureBytes } from './support/fixtures.ts'
 import { liveWebm } from './support/media-files.ts'
 import { record } from './support/recordings.ts'
 import { jsonOf, startService } from './support/service.ts'
+import { asStatement } from './support/tables.ts'
 
 const service = await startService()
 
@@ -80,20 +81,22 @@ test.for([
   const id = crypto.randomUUID()
   const { db } = service.service
   await db.write(
-    db.orm.insert(recordings).values({
-      id,
-      uploadId: id,
-      leadId,
-      callLogId,
-      telecallerId: 'telecaller-a',
-      filename: 'call.mp3',
-      path: `${leadId}/${id}.mp3`,
-      contentType,
-      size: 1,
-      sha256: '00',
-      mediaCheck,
-      createdAtMs: 1,
-    }),
+    asStatement((orm) =>
+      orm.insert(recordings).values({
+        id,
+        uploadId: id,
+        leadId,
+        callLogId,
+        telecallerId: 'telecaller-a',
+        filename: 'call.mp3',
+        path: `${leadId}/${id}.mp3`,
+        contentType,
+        size: 1,
+        sha256: '00',
+        mediaCheck,
+        createdAtMs: 1,
+      }),
+    ),
   )
   expect(await jsonOf(await service.api('GET', list))).toMatchObject({ recordings: [{ id, plays_in_browsers: plays }] })
 })

@@ -8,11 +8,12 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
-import { openDatabase } from '../src/db/database.ts'
 import { chunks, uploads } from '../src/db/schema.ts'
+import { openSqlite } from '../src/db/sqlite.ts'
 import { base64, legacyClient } from './support/legacy.ts'
 import { jsonOf } from './support/service.ts'
 import { startMeasured } from './support/stretches.ts'
+import { asStatement } from './support/tables.ts'
 import { noise } from './support/tus.ts'
 
 const LIMIT_MS = 100
@@ -353,7 +354,7 @@ describe('ten thousand chunks', { retry: 2, timeout: 120_000 }, () => {
   async function seed(): Promise<void> {
     for (const kind of Object.keys(ids) as (keyof typeof ids)[]) ids[kind] = await legacy.begin(lead)
     await server.kill('SIGTERM')
-    const db = await openDatabase(path.join(server.dir, 'recordings.db'))
+    const db = await openSqlite(path.join(server.dir, 'recordings.db'))
     for (const [kind, id] of Object.entries(ids)) {
       const isEarly = kind !== 'replaced'
       const beside = path.join(server.dir, 'uploads', `${id}.beside`)
@@ -369,11 +370,11 @@ describe('ten thousand chunks', { retry: 2, timeout: 120_000 }, () => {
           size: 1,
           ...(isEarly ? { file: fileOf(index) } : { position: index }),
         }))
-        await db.write(db.orm.insert(chunks).values(rows))
+        await db.write(asStatement((orm) => orm.insert(chunks).values(rows)))
       }
       if (!isEarly) {
         await writeFile(path.join(server.dir, 'uploads', id), pumped('x', COUNT))
-        await db.write(db.orm.update(uploads).set({ offset: COUNT }).where(eq(uploads.id, id)))
+        await db.write(asStatement((orm) => orm.update(uploads).set({ offset: COUNT }).where(eq(uploads.id, id))))
       }
     }
     await db.close()

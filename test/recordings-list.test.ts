@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest'
 import { recordings } from '../src/db/schema.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
+import { asStatement } from './support/tables.ts'
 
 const service = await startService()
 
@@ -26,7 +27,7 @@ async function recorded({ leadId, callLogId }: TestLead, createdAtMs: readonly n
       createdAtMs: atMs,
     }
   })
-  await service.service.db.write(service.service.db.orm.insert(recordings).values(rows))
+  await service.service.db.write(asStatement((orm) => orm.insert(recordings).values(rows)))
 }
 
 interface Listed {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { fixtureBytes } from './support/fixtures.ts'
 import { connectTo } from './support/raw.ts'
 import { jsonOf, startService } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { noise } from './support/tus.ts'
 
 const harness = await startService({
@@ -32,7 +33,7 @@ async function expectNothing(lead: Lead) {
   expect(list.recordings).toEqual([])
   await expect
     .poll(async () => {
-      const rows = await harness.service.db.orm.query.uploads.findMany()
+      const rows = await tablesOf(harness).query.uploads.findMany()
       return rows.filter((row) => row.state === 'receiving' || row.state === 'finishing')
     })
     .toEqual([])
@@ -276,7 +277,7 @@ test('a connection that falls silent is ended, and leaves nothing', async () => 
   connection.send('--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n0123')
   await connection.closed
   await expect.poll(() => impatient.files('uploads')).toEqual([])
-  const rows = await impatient.service.db.orm.query.uploads.findMany()
+  const rows = await tablesOf(impatient).query.uploads.findMany()
   expect(rows.map((row) => row.state)).toEqual(['terminated'])
 })
 

@@ -9,6 +9,7 @@ import { uploads } from '../src/db/schema.ts'
 import { createSpace } from '../src/storage/space.ts'
 import { connectTo } from './support/raw.ts'
 import { afterwards, movingClock, startService } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 const GiB = 2 ** 30
@@ -34,7 +35,7 @@ describe('what is promised to open uploads', () => {
       fc.record({ act: fc.constant('restart' as const) }),
     )
     const promisedByTable = async () => {
-      const row = await harness.service.db.orm
+      const row = await tablesOf(harness)
         .select({ bytes: sql<number>`coalesce(sum(${uploads.length} - ${uploads.offset}), 0)` })
         .from(uploads)
         .where(and(inArray(uploads.state, ['receiving', 'finishing']), isNotNull(uploads.length)))

@@ -7,6 +7,7 @@ import { quarantine } from '../src/storage/disk/quarantine.ts'
 import { strangers } from '../src/uploads/strangers.ts'
 import { planSweep, type Step } from '../src/uploads/sweep.ts'
 import { movingClock, startService } from './support/service.ts'
+import { asStatement, tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 const HOUR = 3_600_000
@@ -42,7 +43,7 @@ async function record(bytes = noise(1_000)) {
   const url = await tus.begin(lead, bytes.length)
   const res = await tus.patch(url, 0, bytes)
   const recordingId = res.headers.get('recording-id') as string
-  const row = await harness.service.db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get()
+  const row = await tablesOf(harness).select().from(recordings).where(eq(recordings.id, recordingId)).get()
   return { lead, url, recordingId, row: row as NonNullable<typeof row> }
 }
 
@@ -74,10 +75,12 @@ describe('an upload that is silent', () => {
     // As after a crash between the last byte's commit and the finish.
     await writeFile(at('uploads', idOf(url)), bytes)
     await harness.service.db.write(
-      harness.service.db.orm
-        .update(uploads)
-        .set({ offset: 500 })
-        .where(eq(uploads.id, idOf(url))),
+      asStatement((orm) =>
+        orm
+          .update(uploads)
+          .set({ offset: 500 })
+          .where(eq(uploads.id, idOf(url))),
+      ),
     )
     clock.advance(30 * HOUR)
     await harness.restart()
@@ -94,7 +97,7 @@ describe('an upload that is silent', () => {
     await tus.patch(url, 0, bytes.subarray(0, 400))
     const { db } = harness.service
     const giveTo = (telecallerId: string) =>
-      db.write(db.orm.update(leads).set({ telecallerId }).where(eq(leads.id, lead.leadId)))
+      db.write(asStatement((orm) => orm.update(leads).set({ telecallerId }).where(eq(leads.id, lead.leadId))))
     const intoCore = async () => {
       const { Readable } = await import('node:stream')
       await harness.service.ingest.append(idOf(url), Readable.from([bytes.subarray(400)], { objectMode: false }))
@@ -164,10 +167,12 @@ describe('bytes that belong to nothing', () => {
     const part = await tus.begin(await harness.lead(), 500)
     await tus.patch(part, 0, noise(400))
     await db.write(
-      db.orm
-        .update(uploads)
-        .set({ state: 'concatenated', finalId: idOf(url) })
-        .where(eq(uploads.id, idOf(part))),
+      asStatement((orm) =>
+        orm
+          .update(uploads)
+          .set({ state: 'concatenated', finalId: idOf(url) })
+          .where(eq(uploads.id, idOf(part))),
+      ),
     )
     await tus.patch(url, 0, noise(1))
     clock.advance(23 * HOUR)
@@ -178,7 +183,7 @@ describe('bytes that belong to nothing', () => {
     await sweep()
     expect(await harness.files('uploads')).toContain(idOf(part))
     expect(
-      await db.orm
+      await tablesOf(harness)
         .select()
         .from(uploads)
         .where(eq(uploads.id, idOf(part)))
@@ -193,7 +198,7 @@ describe('bytes that belong to nothing', () => {
   test('in the recordings directory go when a row accounts for them: its recording was deleted', async () => {
     const { lead, row } = await record()
     const { db } = harness.service
-    await db.write(db.orm.delete(recordings).where(eq(recordings.id, row.id)))
+    await db.write(asStatement((orm) => orm.delete(recordings).where(eq(recordings.id, row.id))))
     expect(await harness.files('recordings')).toContain(row.path)
     await sweep()
     expect(await harness.files('recordings')).not.toContain(row.path)
@@ -277,37 +282,37 @@ test('rows whose bytes are gone are reported, and stay', async () => {
   await sweep()
   expect(harness.service.events.counters.recordingFileMissing).toBe(before.recordingFileMissing + 1)
   expect(harness.service.events.counters.uploadBytesMissing).toBe(before.uploadBytesMissing + 1)
-  expect(
-    await harness.service.db.orm.select().from(recordings).where(eq(recordings.id, recordingId)).get(),
-  ).toBeDefined()
+  expect(await tablesOf(harness).select().from(recordings).where(eq(recordings.id, recordingId)).get()).toBeDefined()
   // Bytes that were acknowledged are never made up: no recording of silence.
   expect((await tus.patch(url, 100, noise(900))).status).toBe(410)
 })
 
 test('one pass takes them all, in steps', async () => {
   const { db, events } = harness.service
-  const template = (await db.orm.select().from(uploads).limit(1).get()) as typeof uploads.$inferSelect
+  const template = (await tablesOf(harness).select().from(uploads).limit(1).get()) as typeof uploads.$inferSelect
   const lastByteAtMs = clock.now() - 25 * HOUR
   // The timer of the service may take some of them before.
   const before = events.counters.uploadExpired
   for (let i = 0; i < 350; i++) {
     const id = crypto.randomUUID()
     await db.write(
-      db.orm.insert(uploads).values({
-        ...template,
-        id,
-        state: 'receiving',
-        offset: 0,
-        length: 10,
-        key: null,
-        recordingId: null,
-        lastByteAtMs,
-      }),
+      asStatement((orm) =>
+        orm.insert(uploads).values({
+          ...template,
+          id,
+          state: 'receiving',
+          offset: 0,
+          length: 10,
+          key: null,
+          recordingId: null,
+          lastByteAtMs,
+        }),
+      ),
     )
   }
   await harness.service.sweep.run()
   expect(events.counters.uploadExpired - before).toBe(350)
-  const left = await db.orm
+  const left = await tablesOf(harness)
     .select({ count: sql<number>`count(*)` })
     .from(uploads)
     .where(eq(uploads.state, 'receiving'))

@@ -10,6 +10,7 @@ import { ServiceError } from '../src/errors.ts'
 import { legacyClient } from './support/legacy.ts'
 import { connectTo, type RawConnection } from './support/raw.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
+import { tablesOf } from './support/tables.ts'
 import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const harness = await startService()
@@ -20,8 +21,7 @@ const SENT = 60_000
 const KEYS = ['under a key', 'without'] as const
 const FAULTS = { full: 'ENOSPC', unavailable: 'EIO' } as const
 
-const rowsOf = (lead: TestLead) =>
-  harness.service.db.orm.select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
+const rowsOf = (lead: TestLead) => tablesOf(harness).select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
 const rowOf = async (lead: TestLead) => (await rowsOf(lead))[0]
 const recordingsOf = async (lead: TestLead) =>
   (await jsonOf(await harness.api('GET', lead.recordings))).recordings as { size: number }[]

@@ -10,14 +10,15 @@ import { constants, createReadStream } from 'node:fs'
 import { copyFile, link, mkdir, mkdtemp, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { asc, eq, inArray, sql } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
-import { type Database, openDatabase, type ReadingDatabase } from '../db/database.ts'
-import { type Recording, recordings, uploads } from '../db/schema.ts'
+import type { Database, Reading } from '../db/database.ts'
+import { isRecorded, recordingGone, recordingSums, recordingTotals } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
+import { openSqlite } from '../db/sqlite.ts'
+import { openUploadsGone } from '../db/uploads.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
-import { OPEN_STATES } from '../uploads/upload.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExisting } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
@@ -55,7 +56,7 @@ async function sizeOf(file: string): Promise<number | undefined> {
 }
 
 interface Parts {
-  live: ReadingDatabase
+  live: Reading
   copy: Database
   library: Library
   folder: string
@@ -78,9 +79,8 @@ async function take(
   progress.advance(recording.size)
   if (size === recording.size) return undefined
   await rm(target, { force: true })
-  await copy.write(copy.orm.delete(recordings).where(eq(recordings.id, recording.id)))
-  const row = await live.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, recording.id)).get()
-  if (!row) return undefined
+  await copy.write(recordingGone(recording.id))
+  if (!(await isRecorded(live, recording.id))) return undefined
   return size === undefined ? 'its file is missing' : `its file has ${size} bytes instead of ${recording.size}`
 }
 
@@ -96,11 +96,8 @@ async function fill(parts: Parts): Promise<{ count: number; bytes: number; fault
     process.stderr.write(`not in the backup: recording ${recording.id} (${recording.path}): ${fault}\n`)
   }
   for (const each of [...folders, path.join(folder, 'recordings')]) await syncDirectory(each)
-  const total = await copy.orm
-    .select({ count: sql<number>`count(*)`, bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
-    .from(recordings)
-    .get()
-  return { count: total?.count ?? 0, bytes: total?.bytes ?? 0, faults }
+  const total = await recordingTotals(copy)
+  return { ...total, faults }
 }
 
 async function writeDurably(file: string, text: string): Promise<void> {
@@ -110,11 +107,7 @@ async function writeDurably(file: string, text: string): Promise<void> {
 
 /** `sha256sum -c SHA256SUMS` reads it: whoever has the backup can check it without this program. */
 async function sumsOf(copy: Database): Promise<string> {
-  const rows = await copy.orm
-    .select({ path: recordings.path, sha256: recordings.sha256 })
-    .from(recordings)
-    .orderBy(asc(recordings.path))
-    .all()
+  const rows = await recordingSums(copy)
   return rows.map(({ path: file, sha256 }) => `${sha256}  recordings/${file}\n`).join('')
 }
 
@@ -131,17 +124,14 @@ async function make(config: Config, folder: string): Promise<number> {
     const database = path.join(folder, 'recordings.db')
     await live.backup(database)
     await mkdir(path.join(folder, 'recordings'), { mode: 0o700 })
-    const copy = await openDatabase(database)
-    const all = await copy.orm
-      .select({ bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
-      .from(recordings)
-      .get()
-    const progress = createProgress('backing up', all?.bytes ?? 0, process.stderr)
+    const copy = await openSqlite(database)
+    const all = await recordingTotals(copy)
+    const progress = createProgress('backing up', all.bytes, process.stderr)
     let outcome: Awaited<ReturnType<typeof fill>>
     let sums: string
     try {
       // Bytes under way change all the time and are not part of it: their clients begin again.
-      await copy.write(copy.orm.delete(uploads).where(inArray(uploads.state, OPEN_STATES)))
+      await copy.write(openUploadsGone())
       outcome = await fill({ live, copy, library, folder, progress })
       sums = await sumsOf(copy)
     } finally {

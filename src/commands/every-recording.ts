@@ -1,19 +1,13 @@
 /** All recordings of a database, in the order of their ids, a few rows in memory at a time. */
-import { asc, gt } from 'drizzle-orm'
-import type { Database } from '../db/database.ts'
-import { type Recording, recordings } from '../db/schema.ts'
+import type { Reading } from '../db/database.ts'
+import { recordingsAfter } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
 
 const STEP = 100
 
-export async function* everyRecording(db: Pick<Database, 'orm'>): AsyncGenerator<Recording> {
+export async function* everyRecording(db: Reading): AsyncGenerator<Recording> {
   for (let after = ''; ; ) {
-    const page = await db.orm
-      .select()
-      .from(recordings)
-      .where(gt(recordings.id, after))
-      .orderBy(asc(recordings.id))
-      .limit(STEP)
-      .all()
+    const page = await recordingsAfter(db, after, STEP)
     yield* page
     const last = page.at(-1)
     if (!last) return

@@ -3,10 +3,10 @@
  * answered with an empty database.
  */
 import type { Config } from '../config/config.ts'
-import { openForReading, type ReadingDatabase } from '../db/database.ts'
+import { knowsRecordings } from '../db/recordings.ts'
+import { openForReading, type ReadingDatabase } from '../db/sqlite.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type Library, openLibrary } from '../storage/disk/library.ts'
-import { knowsRecordings } from '../uploads/strangers.ts'
 
 export interface Existing {
   db: ReadingDatabase

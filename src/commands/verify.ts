@@ -3,10 +3,9 @@
  *
  * Only reads; works beside a running server.
  */
-import { eq, sql } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
-import type { ReadingDatabase } from '../db/database.ts'
-import { type Recording, recordings } from '../db/schema.ts'
+import { isRecorded, recordingTotals } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { everyRecording } from './every-recording.ts'
@@ -36,26 +35,19 @@ async function faultOf(library: Library, recording: Recording, progress: Progres
   }
 }
 
-async function isDeleted(db: ReadingDatabase, { id }: Recording): Promise<boolean> {
-  return (await db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, id)).get()) === undefined
-}
-
 /** @returns the exit code: 1 when a recording is damaged */
 export async function verify(config: Config): Promise<number> {
   const existing = await openExisting(config)
   const { db, library } = existing
   try {
-    const total = await db.orm
-      .select({ bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
-      .from(recordings)
-      .get()
-    const progress = createProgress('verifying', total?.bytes ?? 0, process.stderr)
+    const total = await recordingTotals(db)
+    const progress = createProgress('verifying', total.bytes, process.stderr)
     let count = 0
     let bytes = 0
     let damaged = 0
     for await (const recording of everyRecording(db)) {
       const fault = await faultOf(library, recording, progress)
-      if (fault !== undefined && (await isDeleted(db, recording))) continue
+      if (fault !== undefined && !(await isRecorded(db, recording.id))) continue
       count += 1
       bytes += recording.size
       if (fault === undefined) continue

@@ -15,22 +15,25 @@ export type Orm = BetterSQLite3Database<typeof schema>
 export type Values = Readonly<Record<string, unknown>>
 
 /** What a driver needs of one of Drizzle's builders. */
-export interface Builder<Row> {
-  prepare(): { all(values?: Values): Row[]; get(values?: Values): unknown; run(values?: Values): { changes: number } }
+export interface Builder {
+  prepare(): { all(values?: Values): unknown; get(values?: Values): unknown; run(values?: Values): unknown }
 }
 
-/** A read or a write, described. */
+type RowOf<B extends Builder> = ReturnType<ReturnType<B['prepare']>['all']> extends (infer Row)[] ? Row : never
+
+/** A read or a write, described; `Row` is what it gives. */
 export interface Query<Row = unknown> {
-  readonly build: (orm: Orm) => Builder<Row>
+  readonly build: (orm: Orm) => Builder
   /** Built and prepared at its first use with a database, and not again. */
   readonly isKept: boolean
+  readonly row?: Row
 }
 
 /** A query that is the same each time but for its values: to be made once, at the module's top. */
-export const kept = <Row>(build: (orm: Orm) => Builder<Row>): Query<Row> => ({ build, isKept: true })
+export const kept = <B extends Builder>(build: (orm: Orm) => B): Query<RowOf<B>> => ({ build, isKept: true })
 
-/** A query that is made for one use, since its form follows from what is asked. */
-export const once = <Row>(build: (orm: Orm) => Builder<Row>): Query<Row> => ({ build, isKept: false })
+/** A query that is made for one use, since its form follows from what is asked; a write's is built within its transaction. */
+export const once = <B extends Builder>(build: (orm: Orm) => B): Query<RowOf<B>> => ({ build, isKept: false })
 
 /** One statement of a transaction. */
 export interface Statement {
@@ -40,6 +43,8 @@ export interface Statement {
   readonly atLeast?: number
   /** The query is a read: where its row does not pass, `error` is thrown and the whole transaction undone. */
   readonly passes?: (row: unknown) => boolean
+  /** The query has RETURNING: it hands over what it wrote, and as many rows count as changed. */
+  readonly take?: (rows: unknown[]) => void
   /** Transactions that look at the same thing run one after the other, also where a database has several writers. */
   readonly alone?: string
   readonly error?: () => Error
@@ -56,17 +61,35 @@ export const must = (statement: Statement, error: () => Error, rows = 1): Statem
 })
 
 /**
- * A condition of a transaction.
+ * A condition of a transaction, on the first row that the query gives.
  *
- * @param alone what is looked at: two transactions that name the same never both pass on the strength of what neither
- *   has written yet
+ * @param passes may throw an error of its own instead of giving false
+ * @param alone what is looked at: of two transactions that name the same, neither passes on the strength of what the other
+ *   has not written yet
  */
 export const holds = <Row>(
-  { query, values }: { query: Query<Row>; values?: Values },
+  query: Query<Row>,
+  values: Values | undefined,
   passes: (row: Row | undefined) => boolean,
-  alone: string,
-  error: () => Error,
-): Statement => ({ query, values, passes: passes as (row: unknown) => boolean, alone, error })
+  { alone, error }: Pick<Statement, 'alone' | 'error'> = {},
+): Statement => ({
+  query,
+  values,
+  passes: passes as (row: unknown) => boolean,
+  ...(alone !== undefined && { alone }),
+  ...(error && { error }),
+})
+
+/** A statement with RETURNING, which hands over the rows that it wrote. */
+export const returning = <Row>(
+  query: Query<Row>,
+  values: Values | undefined,
+  take: (rows: Row[]) => void,
+): Statement => ({
+  query,
+  values,
+  take: take as (rows: unknown[]) => void,
+})
 
 export interface Reading {
   /** The first row; undefined where there is none. To be awaited, though one of the drivers answers at once. */

@@ -44,6 +44,9 @@ export const UPLOAD_STATES = [
   'rejected',
 ] as const
 
+/** An upload in one of these may still become a recording. */
+export const OPEN_STATES: (typeof UPLOAD_STATES)[number][] = ['receiving', 'finishing']
+
 export const uploads = sqliteTable(
   'uploads',
   {

@@ -15,7 +15,15 @@ import BetterSqlite3 from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { passing } from '../errors.ts'
-import { type Database, type Orm, type Query, type Reading, type Statement, UniqueViolation, type Values } from './database.ts'
+import {
+  type Database,
+  type Orm,
+  type Query,
+  type Reading,
+  type Statement,
+  UniqueViolation,
+  type Values,
+} from './database.ts'
 import * as schema from './schema.ts'
 
 /** How long SQLite itself may wait for a lock: the event loop stands still meanwhile. */
@@ -61,7 +69,11 @@ const told = (error: unknown): unknown =>
 
 const migrationsFolder = fileURLToPath(new URL('../../drizzle/sqlite', import.meta.url))
 
-type Prepared = ReturnType<ReturnType<Query['build']>['prepare']>
+interface Prepared {
+  all(values?: Values): unknown[]
+  get(values?: Values): unknown
+  run(values?: Values): { changes: number }
+}
 
 /** Gives each query's prepared statement. */
 function preparing(orm: Orm): (query: Query) => Prepared {
@@ -69,7 +81,7 @@ function preparing(orm: Orm): (query: Query) => Prepared {
   return (query) => {
     const before = known.get(query)
     if (before) return before
-    const prepared = query.build(orm).prepare()
+    const prepared = query.build(orm).prepare() as Prepared
     if (query.isKept) known.set(query, prepared)
     return prepared
   }
@@ -82,7 +94,11 @@ const reading = (prepared: (query: Query) => Prepared): Reading => ({
 
 /** Opens the database file to read it, also while a server uses it. @throws when there is none */
 export function openForReading(file: string): ReadingDatabase {
-  if (!existsSync(file)) throw new Error(`there is no database at ${file}`)
+  if (!existsSync(file)) {
+    throw new Error(
+      `there is no database at ${file}; a command needs the settings of its server, here RECORDINGS_DATA_DIR`,
+    )
+  }
   const sqlite = new BetterSqlite3(file, { readonly: true, fileMustExist: true, timeout: 10_000 })
   return {
     ...reading(preparing(drizzle(sqlite, { schema }))),
@@ -132,17 +148,24 @@ export async function openSqlite(file: string): Promise<SqliteDatabase> {
 }
 
 /** Runs one statement inside the open transaction. @returns how many rows it changed */
-function run({ query, values, atLeast, passes, error }: Statement, prepared: (query: Query) => Prepared): number {
+function run(statement: Statement, prepared: (query: Query) => Prepared): number {
+  const { query, values, atLeast, passes, take, error } = statement
   if (passes) {
     if (!passes(prepared(query).get(values))) throw failed(error)
     return 0
   }
-  const { changes } = prepared(query).run(values)
+  const changes = take ? taken(prepared(query).all(values), take) : prepared(query).run(values).changes
   if (changes < (atLeast ?? 0)) throw failed(error)
   return changes
 }
 
-const failed = (error: (() => Error) | undefined): Error => error?.() ?? new Error('a condition of a write does not hold')
+function taken(rows: unknown[], take: (rows: unknown[]) => void): number {
+  take(rows)
+  return rows.length
+}
+
+const failed = (error: (() => Error) | undefined): Error =>
+  error?.() ?? new Error('a condition of a write does not hold')
 
 type Outcome = { changes: number[] } | { error: unknown }
 
@@ -150,7 +173,10 @@ type Outcome = { changes: number[] } | { error: unknown }
 class WriteQueue {
   readonly #sqlite: BetterSqlite3.Database
   readonly #prepared: (query: Query) => Prepared
-  readonly #sql: Record<'begin' | 'commit' | 'rollback' | 'savepoint' | 'release' | 'rollbackTo', BetterSqlite3.Statement>
+  readonly #sql: Record<
+    'begin' | 'commit' | 'rollback' | 'savepoint' | 'release' | 'rollbackTo',
+    BetterSqlite3.Statement
+  >
   #jobs: Job[] = []
   #isScheduled = false
 

@@ -3,13 +3,13 @@
  *
  * The address is the tus door's, but this is no tus: JSON, for whoever asks with GET.
  */
-import { and, desc, eq, sql } from 'drizzle-orm'
 import type { Request, RequestHandler } from 'express'
 import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { type UploadRow, uploads } from '../db/schema.ts'
+import type { UploadRow } from '../db/schema.ts'
+import { openUploadsOfLead } from '../db/uploads.ts'
 import { addressOf } from '../http/request.ts'
 import { leadFor } from '../leads/rights.ts'
 import type { Ingest } from '../uploads/ingest.ts'
@@ -40,18 +40,7 @@ export function openUploads({ config, db, ingest, clock }: Parts): RequestHandle
   return async (req, res) => {
     const caller = callerOf(res)
     const lead = await leadFor(db, caller, req.params.leadId, 'use')
-    const rows = await db.orm
-      .select()
-      .from(uploads)
-      .where(
-        and(
-          eq(uploads.leadId, lead.id),
-          caller.role === 'service' ? undefined : eq(uploads.callerId, caller.id),
-          sql`${uploads.state} in ('receiving', 'finishing')`,
-        ),
-      )
-      .orderBy(desc(uploads.createdAtMs), desc(uploads.id))
-      .all()
+    const rows = await openUploadsOfLead(db, lead.id, caller.role === 'service' ? undefined : caller.id)
     const open = rows.filter((row) => isWhole(row) || ingest.expiresAtMs(row) >= clock.now())
     res.set('Cache-Control', 'no-store').json({ uploads: open.map((row) => uploadJson(row, req as Request)) })
   }

@@ -3,9 +3,9 @@
  *
  * The lead's owner decides, asked of the database at every request and never remembered. Knows nothing of HTTP or tokens.
  */
-import { eq, sql } from 'drizzle-orm'
-import { type Database, preparedOnce, type Statement } from '../db/database.ts'
-import { type Lead, leads } from '../db/schema.ts'
+import type { Reading, Statement } from '../db/database.ts'
+import { leadById, leadStands } from '../db/leads.ts'
+import type { Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { isId } from '../ids.ts'
 
@@ -20,14 +20,6 @@ export interface Caller {
 /** What a caller wants of a lead: `upload` brings bytes in, `use` lists, plays and deletes, `write` changes the lead itself. */
 export type Act = 'upload' | 'use' | 'write'
 
-const leadById = preparedOnce((orm) =>
-  orm
-    .select()
-    .from(leads)
-    .where(eq(leads.id, sql.placeholder('id')))
-    .prepare(),
-)
-
 /** For whoever has the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
 export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act: Act): void {
   if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
@@ -39,27 +31,15 @@ export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act:
 }
 
 /** The lead, if the caller may do this to it. @throws ServiceError 403 or 404 as the contract says */
-export async function leadFor(db: Database, caller: Caller, leadId: string, act: Act): Promise<Lead> {
+export async function leadFor(db: Reading, caller: Caller, leadId: string, act: Act): Promise<Lead> {
   if (act === 'write' && caller.role !== 'service') {
     throw new ServiceError('forbidden', 'Only the CRM itself may write leads and call logs.')
   }
-  const lead = isId(leadId) ? await leadById(db).get({ id: leadId }) : undefined
+  const lead = isId(leadId) ? await leadById(db, leadId) : undefined
   if (!lead) throw new ServiceError('lead_not_found', 'There is no such lead.')
   assertMay(caller, lead, act)
   return lead
 }
-
-/** The owner of a lead, and whose a call is. */
-const standing = preparedOnce((orm) =>
-  orm
-    .select({
-      telecallerId: leads.telecallerId,
-      callIsOf: sql<string | null>`(select lead_id from call_logs where id = ${sql.placeholder('callLogId')})`,
-    })
-    .from(leads)
-    .where(eq(leads.id, sql.placeholder('leadId')))
-    .prepare(),
-)
 
 export const callLogNotFound = () => new ServiceError('call_log_not_found', 'There is no such call log with this lead.')
 
@@ -76,12 +56,10 @@ export interface Claim {
  *
  * @throws ServiceError `lead_not_found`, 403, `call_log_not_found`, inside the transaction, which is undone
  */
-export const stillMay = (db: Database, { caller, act, leadId, callLogId = null }: Claim): Statement => ({
-  run() {
-    const found = standing(db).get({ leadId, callLogId })
+export const stillMay = ({ caller, act, leadId, callLogId = null }: Claim): Statement =>
+  leadStands({ leadId, callLogId }, (found) => {
     if (!found) throw new ServiceError('lead_not_found', 'There is no such lead.')
     assertMay(caller, found, act)
     if (callLogId !== null && found.callIsOf !== leadId) throw callLogNotFound()
-    return { changes: 0 }
-  },
-})
+    return true
+  })

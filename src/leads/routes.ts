@@ -3,13 +3,14 @@
  *
  * The CRM owns this data; the service keeps what it needs to tell who may hear what.
  */
-import { and, eq, sql } from 'drizzle-orm'
 import { json, Router } from 'express'
 import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
-import { type Database, must, preparedOnce, returning } from '../db/database.ts'
-import { type CallLog, callLogs, type Lead, leads } from '../db/schema.ts'
+import { callLogAdded, callLogById, callLogChanged } from '../db/call-logs.ts'
+import { type Database, must, type Reading } from '../db/database.ts'
+import { leadAdded, leadChanged } from '../db/leads.ts'
+import type { CallLog, Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { bodyOf, checked, takesNoQuery } from '../http/request.ts'
 import { CALLER_ID_PATTERN, ID_PATTERN, isId } from '../ids.ts'
@@ -63,11 +64,8 @@ export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Route
     const values = { telecallerId: telecaller_id, name, updatedAtMs: now }
     let written: Lead | undefined
     const [created] = await db.write(
-      db.orm
-        .insert(leads)
-        .values({ id, createdAtMs: now, ...values })
-        .onConflictDoNothing(),
-      returning(db.orm.update(leads).set(values).where(eq(leads.id, id)).returning(), (lead) => {
+      leadAdded({ id, createdAtMs: now, ...values, name: name ?? null }),
+      leadChanged(id, values, (lead) => {
         written = lead
       }),
     )
@@ -87,14 +85,18 @@ export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Route
     }
     let written: CallLog | undefined
     // Two leads may claim the same new call at once: the row itself says whose it is.
-    const isOfLead = and(eq(callLogs.id, id), eq(callLogs.leadId, lead.id))
     const [created] = await db.write(
-      db.orm
-        .insert(callLogs)
-        .values({ id, leadId: lead.id, createdAtMs: now, ...values })
-        .onConflictDoNothing(),
+      callLogAdded({
+        id,
+        leadId: lead.id,
+        startedAtMs: values.startedAtMs ?? null,
+        durationSeconds: duration_seconds ?? null,
+        direction: direction ?? null,
+        createdAtMs: now,
+        updatedAtMs: now,
+      }),
       must(
-        returning(db.orm.update(callLogs).set(values).where(isOfLead).returning(), (callLog) => {
+        callLogChanged({ id, leadId: lead.id }, values, (callLog) => {
           written = callLog
         }),
         () => new ServiceError('conflict', 'This call log belongs to another lead.'),
@@ -106,17 +108,9 @@ export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Route
   return router
 }
 
-const callLogById = preparedOnce((orm) =>
-  orm
-    .select()
-    .from(callLogs)
-    .where(eq(callLogs.id, sql.placeholder('id')))
-    .prepare(),
-)
-
 /** The call log, if it is a call with this lead. @throws ServiceError `call_log_not_found` otherwise */
-export async function callLogOf(db: Database, leadId: string, callLogId: string): Promise<CallLog> {
-  const callLog = isId(callLogId) ? await callLogById(db).get({ id: callLogId }) : undefined
+export async function callLogOf(db: Reading, leadId: string, callLogId: string): Promise<CallLog> {
+  const callLog = isId(callLogId) ? await callLogById(db, callLogId) : undefined
   if (!callLog || callLog.leadId !== leadId) {
     throw callLogNotFound()
   }

@@ -5,7 +5,6 @@
  * further judgement.
  */
 import { randomUUID } from 'node:crypto'
-import { eq, sql } from 'drizzle-orm'
 import { json, type Request, type Response, Router } from 'express'
 import { z } from 'zod'
 import { callerOf, required } from '../auth/required.ts'
@@ -13,7 +12,7 @@ import { isBearer, type Tokens } from '../auth/tokens.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import { type Recording, recordings } from '../db/schema.ts'
+import { type Playable, playableById } from '../db/recordings.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { reprDigest } from '../http/repr-digest.ts'
@@ -68,8 +67,6 @@ interface Parts {
   clock: Clock
 }
 
-type Playable = Omit<Recording, 'uploadId' | 'callLogId' | 'durationSeconds' | 'mediaCheck' | 'playsInBrowsers'>
-
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }
 
@@ -81,27 +78,9 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
   const maxLinkSeconds = Math.max(MAX_LINK_SECONDS, defaultLinkSeconds)
   // `<audio>` asks without CORS; this header alone says whether a page elsewhere may use the answer.
   const resourcePolicy = config.cors.length > 0 ? 'cross-origin' : 'same-origin'
-  /** What playback needs to know, with the lead's owner, in one look-up. */
-  const playable = db.orm
-    .select({
-      id: recordings.id,
-      leadId: recordings.leadId,
-      filename: recordings.filename,
-      path: recordings.path,
-      contentType: recordings.contentType,
-      size: recordings.size,
-      sha256: recordings.sha256,
-      createdAtMs: recordings.createdAtMs,
-      // Who owns the lead now, whoever did when the call was recorded. Mapping a join costs Drizzle twice the query.
-      telecallerId: sql<string>`(select leads.telecaller_id from leads where leads.id = recordings.lead_id)`,
-    })
-    .from(recordings)
-    .where(eq(recordings.id, sql.placeholder('id')))
-    .prepare()
-
   /** The recording, if `caller` may hear it now. @throws ServiceError 403 or 404 as the contract says */
   async function recordingFor(caller: Caller, { leadId, recordingId }: Params): Promise<Playable> {
-    const found = isId(recordingId) ? await playable.get({ id: recordingId }) : undefined
+    const found = isId(recordingId) ? await playableById(db, recordingId) : undefined
     if (found?.leadId === leadId) {
       assertMay(caller, found, 'use')
       return found

@@ -2,9 +2,10 @@
  * The end of a recording: its row goes in one transaction, which leaves a tombstone for its file. Whatever happens to
  * the process then, the sweep removes the bytes.
  */
-import { eq } from 'drizzle-orm'
 import { type Database, must } from '../db/database.ts'
-import { type Recording, recordings, tombstones } from '../db/schema.ts'
+import { recordingGone } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
+import { tombstoneGone, tombstoneSet } from '../db/tombstones.ts'
 import { ServiceError } from '../errors.ts'
 import { type Caller, stillMay } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
@@ -19,9 +20,9 @@ export async function deleteRecording(
   { id, leadId, path }: Recording,
 ): Promise<void> {
   await db.write(
-    stillMay(db, { caller, act: 'use', leadId }),
-    must(db.orm.delete(recordings).where(eq(recordings.id, id)), recordingNotFound),
-    db.orm.insert(tombstones).values({ path }),
+    stillMay({ caller, act: 'use', leadId }),
+    must(recordingGone(id), recordingNotFound),
+    tombstoneSet(path),
   )
   step('deleted')
   // A disk that fails now is no reason to say that the recording is still there: the sweep tries until it is done.
@@ -31,5 +32,5 @@ export async function deleteRecording(
 /** Removes the file of a deleted recording, and then its tombstone. */
 export async function buried({ db, library }: { db: Database; library: Library }, path: string): Promise<void> {
   await library.remove(path)
-  await db.write(db.orm.delete(tombstones).where(eq(tombstones.path, path)))
+  await db.write(tombstoneGone(path))
 }

@@ -1,13 +1,13 @@
 /**
  * Recordings of a lead: listed newest first, told in detail, deleted.
  */
-import { and, desc, eq, sql } from 'drizzle-orm'
 import { type Request, Router } from 'express'
 import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Config } from '../config/config.ts'
-import { type Database, preparedOnce } from '../db/database.ts'
-import { type Recording, recordings } from '../db/schema.ts'
+import type { Database, Reading } from '../db/database.ts'
+import { recordingById, recordingsOfLead } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
 import type { Events } from '../events.ts'
 import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
@@ -57,17 +57,9 @@ export const listQuery = z.strictObject({
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
 })
 
-const recordingById = preparedOnce((orm) =>
-  orm
-    .select()
-    .from(recordings)
-    .where(eq(recordings.id, sql.placeholder('id')))
-    .prepare(),
-)
-
 /** The recording, if it is one of this lead's. @throws ServiceError `recording_not_found` otherwise */
-export async function recordingOf(db: Database, leadId: string, recordingId: string): Promise<Recording> {
-  const recording = isId(recordingId) ? await recordingById(db).get({ id: recordingId }) : undefined
+export async function recordingOf(db: Reading, leadId: string, recordingId: string): Promise<Recording> {
+  const recording = isId(recordingId) ? await recordingById(db, recordingId) : undefined
   if (!recording || recording.leadId !== leadId) {
     throw recordingNotFound()
   }
@@ -89,21 +81,7 @@ export function recordingRoutes({ config, db, library, events, step }: Parts): R
   router.get<{ leadId: string }>('/', async (req, res) => {
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
     const { limit, cursor, call_log_id } = queryOf(listQuery, req)
-    // A row value: spelt out with OR, SQLite reads all that is newer first (500,000 recordings: 34 ms instead of 1).
-    const after = cursor && sql`(${recordings.createdAtMs}, ${recordings.id}) < (${cursor.createdAtMs}, ${cursor.id})`
-    const rows = await db.orm
-      .select()
-      .from(recordings)
-      .where(
-        and(
-          eq(recordings.leadId, lead.id),
-          call_log_id === undefined ? undefined : eq(recordings.callLogId, call_log_id),
-          after,
-        ),
-      )
-      .orderBy(desc(recordings.createdAtMs), desc(recordings.id))
-      .limit(limit + 1)
-      .all()
+    const rows = await recordingsOfLead(db, lead.id, { callLogId: call_log_id, after: cursor, limit: limit + 1 })
     const page = rows.slice(0, limit)
     const last = page.at(-1)
     res.json({

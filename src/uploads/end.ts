@@ -4,21 +4,21 @@
  * Each is one transaction whose condition is in its statement: the upload is still open. Whoever comes second, beside a
  * finish or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
  */
-import { and, eq } from 'drizzle-orm'
 import type { Config } from '../config/config.ts'
+import { dropChunks, dropStep } from '../db/chunks.ts'
 import { type Database, must, type Statement } from '../db/database.ts'
-import { type UploadRow, uploads } from '../db/schema.ts'
+import type { UploadRow } from '../db/schema.ts'
+import { finishedTerminated, uploadEnded, uploadExpired } from '../db/uploads.ts'
 import { asServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
-import { dropChunks, dropStep } from './chunk-rows.ts'
 import { partIdsOf } from './concatenation.ts'
 import type { Open, Register } from './register.ts'
 import type { Seals } from './seal.ts'
 import type { Silence } from './silence.ts'
-import { closed, expiryOf, isOpen, isWhole, silentTooLong, whileOpen } from './upload.ts'
+import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
 
 interface Parts {
   db: Database
@@ -38,10 +38,14 @@ export function createEnds({ db, staging, library, space, register, seals, event
   /** Uploads that nobody goes on with, and that could not be ended yet. */
   const abandoned = new Set<string>()
 
-  /** The end as one transaction. @param still what more must hold. @throws ServiceError `upload_closed` for the loser */
-  async function endAs(row: UploadRow, state: 'terminated' | 'expired' | 'rejected', still = whileOpen(row.id)) {
-    const chunksGo: Statement[] = row.door === 'legacy' ? [dropStep(db, row.id)] : []
-    await db.write(must(db.orm.update(uploads).set({ state }).where(still), closed), ...chunksGo)
+  /** The end as one transaction. @throws ServiceError `upload_closed` for the loser */
+  async function endAs(
+    row: UploadRow,
+    state: 'terminated' | 'expired' | 'rejected',
+    statement = uploadEnded(row.id, state),
+  ) {
+    const chunksGo: Statement[] = row.door === 'legacy' ? [dropStep(row.id)] : []
+    await db.write(must(statement, closed), ...chunksGo)
     await ended(row, state)
   }
 
@@ -76,8 +80,7 @@ export function createEnds({ db, staging, library, space, register, seals, event
       register.using(id, async (open) => {
         const { row } = open
         if (row.state !== 'finished') return cancelOpen(open)
-        const isFinished = and(eq(uploads.id, id), eq(uploads.state, 'finished'))
-        await db.write(must(db.orm.update(uploads).set({ state: 'terminated' }).where(isFinished), closed))
+        await db.write(must(finishedTerminated(id), closed))
         row.state = 'terminated'
       }),
     )
@@ -91,7 +94,7 @@ export function createEnds({ db, staging, library, space, register, seals, event
     if (!isOpen(row) || users > 1 || expiryOf(row, limits.expiresAfterMs) > nowMs) return false
     if (isWhole(row) && !refused) return false
     try {
-      await endAs(row, 'expired', and(whileOpen(row.id), silentTooLong(nowMs, limits.expiresAfterMs)))
+      await endAs(row, 'expired', uploadExpired(row.id, { nowMs, expiresAfterMs: limits.expiresAfterMs }))
     } catch (error) {
       if (asServiceError(error).code === 'upload_closed') return false
       throw error

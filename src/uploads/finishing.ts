@@ -5,10 +5,11 @@
  * point, since the key that a recording will lie under is in the upload's row before a byte moves, and the recording's
  * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
  */
-import { and, eq, inArray, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
-import { bind, type Database, isUniqueViolation, must, returning } from '../db/database.ts'
-import { type Recording, recordings, type UploadRow, uploads } from '../db/schema.ts'
+import { type Database, must, UniqueViolation } from '../db/database.ts'
+import { recordingAdded } from '../db/recordings.ts'
+import type { Recording, UploadRow } from '../db/schema.ts'
+import { uploadFinished } from '../db/uploads.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
@@ -22,7 +23,7 @@ import { assemble, isFinal, partIdsOf } from './concatenation.ts'
 import type { Ends } from './end.ts'
 import type { Open, Register } from './register.ts'
 import type { Seals } from './seal.ts'
-import { closed, isOpen, isWhole, OPEN_STATES } from './upload.ts'
+import { closed, isOpen, isWhole } from './upload.ts'
 
 /** A finished upload. */
 export interface Finished {
@@ -54,38 +55,6 @@ export function createFinishing(parts: Parts) {
   const finishing = new Map<string, Promise<Finished>>()
   /** Whole uploads whose finish failed: the sweep tries them again. */
   const unfinished = new Set<string>()
-
-  const insertRecording = db.orm
-    .insert(recordings)
-    .values({
-      id: sql.placeholder('id'),
-      uploadId: sql.placeholder('uploadId'),
-      leadId: sql.placeholder('leadId'),
-      callLogId: sql.placeholder('callLogId'),
-      // Whoever owns the lead when the recording is there.
-      telecallerId: sql`(select telecaller_id from leads where id = ${sql.placeholder('leadId')})`,
-      filename: sql.placeholder('filename'),
-      path: sql.placeholder('path'),
-      contentType: sql.placeholder('contentType'),
-      size: sql.placeholder('size'),
-      sha256: sql.placeholder('sha256'),
-      durationSeconds: sql.placeholder('durationSeconds'),
-      mediaCheck: sql.placeholder('mediaCheck'),
-      playsInBrowsers: sql.placeholder('playsInBrowsers'),
-      createdAtMs: sql.placeholder('createdAtMs'),
-    })
-    .returning({ telecallerId: recordings.telecallerId })
-    .prepare()
-  const markFinished = db.orm
-    .update(uploads)
-    .set({
-      state: 'finished',
-      offset: sql`${sql.placeholder('offset')}`,
-      lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}`,
-      recordingId: sql`${sql.placeholder('recordingId')}`,
-    })
-    .where(and(eq(uploads.id, sql.placeholder('id')), inArray(uploads.state, OPEN_STATES)))
-    .prepare()
 
   /**
    * Turns a whole upload into its recording, once.
@@ -229,20 +198,12 @@ export function createFinishing(parts: Parts) {
     const lastByteAtMs = clock.now()
     try {
       await db.write(
-        stillMay(db, { caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
-        returning({ get: () => insertRecording.get({ ...recording }) }, (written) => Object.assign(recording, written)),
-        must(
-          bind(markFinished, {
-            id: row.id,
-            offset: recording.size,
-            lastByteAtMs,
-            recordingId: recording.id,
-          }),
-          closed,
-        ),
+        stillMay({ caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
+        recordingAdded(recording, (decided) => Object.assign(recording, decided)),
+        must(uploadFinished({ id: row.id, offset: recording.size, lastByteAtMs, recordingId: recording.id }), closed),
       )
     } catch (error) {
-      if (!isUniqueViolation(error) && asServiceError(error).code !== 'upload_closed') throw error
+      if (!(error instanceof UniqueViolation) && asServiceError(error).code !== 'upload_closed') throw error
       // Another process of the operator's was faster.
       const stored = await register.stored(row.id)
       if (!stored || isOpen(stored)) throw error

@@ -7,11 +7,20 @@
 
 import type { Readable } from 'node:stream'
 import { type KvStore, Upload } from '@tus/server'
-import { and, eq, inArray, isNull, lte, or, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { bind, type Database, isUniqueViolation, must, type Statement } from '../db/database.ts'
-import { type UploadRow, uploads } from '../db/schema.ts'
+import { type Database, must, type Statement, UniqueViolation } from '../db/database.ts'
+import type { UploadRow } from '../db/schema.ts'
+import {
+  keyFreed,
+  lengthDeclared,
+  offsetRelaid,
+  partsJoined,
+  uploadAdded,
+  uploadHeardOf,
+  uploadIdUnderKey,
+  uploadSealed,
+} from '../db/uploads.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { stillMay } from '../leads/rights.ts'
@@ -28,17 +37,7 @@ import { type Idempotency, otherRequest } from './idempotency.ts'
 import { createRegister, type Open } from './register.ts'
 import { Seals } from './seal.ts'
 import { createSilence } from './silence.ts'
-import {
-  closed,
-  expiryOf,
-  hasAllBytes,
-  isOpen,
-  isWhole,
-  keyFor,
-  newRow,
-  silentTooLong,
-  type UploadIntent,
-} from './upload.ts'
+import { closed, expiryOf, hasAllBytes, isOpen, isWhole, keyFor, newRow, type UploadIntent } from './upload.ts'
 
 export interface AppendOptions {
   maxBytes?: number
@@ -81,40 +80,6 @@ export type Ingest = ReturnType<typeof createIngest>
 export function createIngest(parts: Parts) {
   const { db, library, space, inspector, events, clock, limits } = parts
   let draining = false
-
-  const insert = db.orm
-    .insert(uploads)
-    .values({
-      id: sql.placeholder('id'),
-      door: sql.placeholder('door'),
-      leadId: sql.placeholder('leadId'),
-      callLogId: sql.placeholder('callLogId'),
-      callerId: sql.placeholder('callerId'),
-      callerRole: sql.placeholder('callerRole'),
-      filename: sql.placeholder('filename'),
-      metadata: sql.placeholder('metadata'),
-      length: sql.placeholder('length'),
-      offset: sql.placeholder('offset'),
-      state: sql.placeholder('state'),
-      key: sql.placeholder('key'),
-      concat: sql.placeholder('concat'),
-      expectedSha256: sql.placeholder('expectedSha256'),
-      idempotencyKey: sql.placeholder('idempotencyKey'),
-      idempotencyFingerprint: sql.placeholder('idempotencyFingerprint'),
-      createdAtMs: sql.placeholder('createdAtMs'),
-      lastByteAtMs: sql.placeholder('lastByteAtMs'),
-    })
-    .prepare()
-  const sealDeferred = db.orm
-    .update(uploads)
-    .set({
-      state: 'finishing',
-      length: sql`${sql.placeholder('length')}`,
-      callLogId: sql`${sql.placeholder('callLogId')}`,
-      key: sql`${sql.placeholder('key')}`,
-    })
-    .where(and(eq(uploads.id, sql.placeholder('id')), eq(uploads.state, 'receiving'), isNull(uploads.length)))
-    .prepare()
 
   /** Kills the process at a named step; only tests of crashes set one. */
   const step = (name: string) => {
@@ -170,13 +135,13 @@ export function createIngest(parts: Parts) {
 
   /** The caller may still upload to the lead, for this call, when the upload is recorded. */
   const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement =>
-    stillMay(db, { caller, act: 'upload', leadId, callLogId })
+    stillMay({ caller, act: 'upload', leadId, callLogId })
 
   /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
   async function earlier(intent: UploadIntent, idempotency: Idempotency): Promise<UploadRow | undefined> {
-    const stored = await db.orm.select({ id: uploads.id }).from(uploads).where(underKey(intent, idempotency)).get()
-    if (!stored) return undefined
-    const { row } = await load(stored.id)
+    const id = await uploadIdUnderKey(db, keyOf(intent, idempotency))
+    if (id === undefined) return undefined
+    const { row } = await load(id)
     if ((!isOpen(row) && row.state !== 'finished') || isExpired(row)) return undefined
     if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
     return row
@@ -184,18 +149,7 @@ export function createIngest(parts: Parts) {
 
   /** Takes the key from an upload that ended without a recording: the next one may have it. */
   const freeKey = (intent: UploadIntent, idempotency: Idempotency) =>
-    db.orm
-      .update(uploads)
-      .set({ idempotencyKey: null })
-      .where(
-        and(
-          underKey(intent, idempotency),
-          or(
-            inArray(uploads.state, ['terminated', 'expired', 'rejected']),
-            and(eq(uploads.state, 'receiving'), silentTooLong(silence.nowMs(), limits.expiresAfterMs)),
-          ),
-        ),
-      )
+    keyFreed(keyOf(intent, idempotency), { nowMs: silence.nowMs(), expiresAfterMs: limits.expiresAfterMs })
 
   /**
    * Records a new upload; its file comes with its first byte. Under a key that an upload has already, gives that one.
@@ -219,19 +173,24 @@ export function createIngest(parts: Parts) {
     })
     const row = newRow(intent, clock.now())
     if (intent.bytesFollow) callersLimit.bytesFollow(row.id)
-    const { statement: room, expired } = callersLimit.roomFor(row.callerId)
+    let gaveWay: string[]
     try {
       const keyed = idempotency ? [freeKey(intent, idempotency)] : []
-      await db.write(rightsOf(intent), room, ...keyed, bind(insert, { ...row }))
+      gaveWay = await callersLimit.begin(row.callerId, (room) => [
+        rightsOf(intent),
+        ...room,
+        ...keyed,
+        uploadAdded(row),
+      ])
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
-      const winner = idempotency && isUniqueViolation(error) ? await earlier(intent, idempotency) : undefined
+      const winner = idempotency && error instanceof UniqueViolation ? await earlier(intent, idempotency) : undefined
       if (winner) return winner
       throw error
     }
     begun(row)
-    for (const id of expired) await ends.gaveWay(id)
+    for (const id of gaveWay) await ends.gaveWay(id)
     return row
   }
 
@@ -305,20 +264,16 @@ export function createIngest(parts: Parts) {
     if (size > limits.maxBytes) throw tooLarge(limits.maxBytes)
     const row = newRow({ ...intent, length: size }, clock.now())
     Object.assign(row, { offset: size, state: 'finishing' })
-    const seal = db.orm
-      .update(uploads)
-      .set({ state: 'concatenated', finalId: row.id })
-      .where(and(inArray(uploads.id, ids), eq(uploads.state, 'receiving'), eq(uploads.offset, uploads.length)))
     // What a copy takes beside its original; the first part is renamed.
     const copying = Math.max(0, ...parts.slice(1).map((part) => part.row.offset))
     await space.reserve({ id: row.id, length: size, offset: size - copying })
     try {
       const keyed = intent.idempotency ? [freeKey(intent, intent.idempotency)] : []
-      await db.write(rightsOf(intent), ...keyed, bind(insert, { ...row }), must(seal, closed, ids.length))
+      await db.write(rightsOf(intent), ...keyed, uploadAdded(row), must(partsJoined(ids, row.id), closed, ids.length))
     } catch (error) {
       space.release(row.id)
       // The same request, twice at once.
-      const winner = isUniqueViolation(error) ? await earlierWhole(intent) : undefined
+      const winner = error instanceof UniqueViolation ? await earlierWhole(intent) : undefined
       if (winner) return finish(winner.id)
       throw error
     }
@@ -429,7 +384,7 @@ export function createIngest(parts: Parts) {
     // What lies beyond was written, and never acknowledged.
     if (size > length) await staging.truncate(row.id, length)
     const key = row.key ?? keyFor(row, callLogId, clock.now())
-    await db.write(must(bind(sealDeferred, { id: row.id, length, callLogId, key }), closed), ...also)
+    await db.write(must(uploadSealed({ id: row.id, length, callLogId, key }), closed), ...also)
     Object.assign(row, { state: 'finishing', length, callLogId, key })
   }
 
@@ -441,16 +396,7 @@ export function createIngest(parts: Parts) {
    */
   const relay = (id: string, offset: number, also: readonly Statement[]): Promise<void> =>
     using(id, async (open) => {
-      await db.write(
-        must(
-          db.orm
-            .update(uploads)
-            .set({ offset })
-            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
-          closed,
-        ),
-        ...also,
-      )
+      await db.write(must(offsetRelaid({ id, offset }), closed), ...also)
       open.row.offset = offset
       open.savedOffset = offset
     })
@@ -464,16 +410,7 @@ export function createIngest(parts: Parts) {
     using(id, async (open) => {
       // Later than its beginning in any case: it has got a byte.
       const lastByteAtMs = Math.max(clock.now(), open.row.createdAtMs + 1)
-      await db.write(
-        must(
-          db.orm
-            .update(uploads)
-            .set({ lastByteAtMs })
-            .where(and(eq(uploads.id, id), eq(uploads.state, 'receiving'), isNull(uploads.length))),
-          closed,
-        ),
-        ...also,
-      )
+      await db.write(must(uploadHeardOf({ id, lastByteAtMs }), closed), ...also)
       open.row.lastByteAtMs = lastByteAtMs
     })
 
@@ -496,22 +433,7 @@ export function createIngest(parts: Parts) {
     if (length > limits.maxBytes) throw tooLarge(limits.maxBytes)
     await space.reserve({ ...roomFor(open.row, length), givesWay: open.row.offset === 0 })
     try {
-      await db.write(
-        must(
-          db.orm
-            .update(uploads)
-            .set({ length })
-            .where(
-              and(
-                eq(uploads.id, id),
-                eq(uploads.state, 'receiving'),
-                isNull(uploads.length),
-                lte(uploads.offset, length),
-              ),
-            ),
-          closed,
-        ),
-      )
+      await db.write(must(lengthDeclared({ id, length }), closed))
     } catch (error) {
       space.release(id)
       throw error
@@ -559,8 +481,7 @@ const asUpload = ({ id, offset, length }: UploadRow) =>
 
 const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
 
-const underKey = ({ caller, leadId }: UploadIntent, { key }: Idempotency) =>
-  and(eq(uploads.callerId, caller.id), eq(uploads.leadId, leadId), eq(uploads.idempotencyKey, key))
+const keyOf = ({ caller, leadId }: UploadIntent, { key }: Idempotency) => ({ callerId: caller.id, leadId, key })
 
 /** For what an unknown upload is no fault of. */
 const unlessUnknown = (error: unknown): undefined => {

@@ -7,11 +7,6 @@
  * count, and each answer follows a commit: a crash between any two steps loses nothing that was acknowledged.
  */
 import { Readable } from 'node:stream'
-import type { Database } from '../db/database.ts'
-import type { ChunkRow } from '../db/schema.ts'
-import { ServiceError } from '../errors.ts'
-import { createBeside, type Stretch } from '../storage/disk/beside.ts'
-import type { Space } from '../storage/space.ts'
 import {
   type ChunkSums,
   chunkRow,
@@ -23,7 +18,12 @@ import {
   nowInPlace,
   STEP_ROWS,
   sumsOf,
-} from './chunk-rows.ts'
+} from '../db/chunks.ts'
+import type { Database } from '../db/database.ts'
+import type { ChunkRow } from '../db/schema.ts'
+import { ServiceError } from '../errors.ts'
+import { createBeside, type Stretch } from '../storage/disk/beside.ts'
+import type { Space } from '../storage/space.ts'
 import type { Finished } from './finishing.ts'
 import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
@@ -110,7 +110,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
 
   async function placeNext(id: string, ledger: Ledger, index: number, bytes: Buffer): Promise<void> {
     const size = bytes.length
-    await ingest.place(id, bytes, (position) => [newInPlace(db, { uploadId: id, index, size, position })])
+    await ingest.place(id, bytes, (position) => [newInPlace({ uploadId: id, index, size, position })])
     ledger.next++
     ledger.received++
     ledger.bytes += size
@@ -124,7 +124,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     try {
       const file = await beside.keep(id, index, bytes)
       try {
-        await ingest.kept(id, [nowBeside(db, { uploadId: id, index, size, file })])
+        await ingest.kept(id, [nowBeside({ uploadId: id, index, size, file })])
       } catch (error) {
         await beside.remove(file)
         throw error
@@ -180,7 +180,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       await ingest.place(id, { bytes, stream }, (start) => {
         let position = start
         return moved.map(({ index, size }) => {
-          const statement = nowInPlace(db, { uploadId: id, index, position })
+          const statement = nowInPlace({ uploadId: id, index, position })
           position += size
           return statement
         })
@@ -206,7 +206,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       ingest.step('composed')
       const { offset } = await ingest.find(id)
       const { size } = (await chunkRow(db, id, 0)) as ChunkRow
-      await ingest.relay(id, Math.min(offset, bytes), [nowBeside(db, { uploadId: id, index: 0, size, file })])
+      await ingest.relay(id, Math.min(offset, bytes), [nowBeside({ uploadId: id, index: 0, size, file })])
       ledgers.delete(id)
       ingest.step('composed-recorded')
       await settleComposed(id)
@@ -235,10 +235,10 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
         if (row.file !== null || row.position !== position) moved.push({ index: row.index, position })
         position += row.size
       }
-      if (moved.length > 0) await db.write(...moved.map((each) => nowInPlace(db, { uploadId: id, ...each })))
+      if (moved.length > 0) await db.write(...moved.map((each) => nowInPlace({ uploadId: id, ...each })))
       ingest.step('composed-batch')
     }
-    await ingest.relay(id, position, [nowInPlace(db, { uploadId: id, index: 0, position: 0 })])
+    await ingest.relay(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
     // All chunks stand in the upload's file now.
     await beside.clear(id)
   }
@@ -266,7 +266,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       await ingest.seal(id, {
         length: ledger.bytes,
         callLogId,
-        also: [dropStep(db, id)],
+        also: [dropStep(id)],
       })
     } catch (error) {
       ledgers.delete(id)

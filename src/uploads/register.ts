@@ -2,11 +2,11 @@
  * The register of uploads: their rows as memory has them, so that a request need not ask the table, and what the disk
  * says about those that memory does not know.
  */
-import { and, eq, inArray, lte, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { bind, type Database, must, type Statement } from '../db/database.ts'
-import { type UploadRow, uploads } from '../db/schema.ts'
+import { type Database, must, type Statement } from '../db/database.ts'
+import type { UploadRow } from '../db/schema.ts'
+import { offsetReached, uploadById } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { isId } from '../ids.ts'
@@ -16,7 +16,7 @@ import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
 import { isFinal } from './concatenation.ts'
 import type { Silence } from './silence.ts'
-import { closed, expiryOf, isOpen, isWhole, OPEN_STATES } from './upload.ts'
+import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
 
 /** Uploads whose rows are kept at hand between their requests. */
 const ROWS_AT_HAND = 4_000
@@ -50,23 +50,6 @@ export type Register = ReturnType<typeof createRegister>
 export function createRegister({ db, staging, library, space, events, clock, silence, limits }: Parts) {
   const atHand = new Map<string, Open>()
 
-  const byId = db.orm
-    .select()
-    .from(uploads)
-    .where(eq(uploads.id, sql.placeholder('id')))
-    .prepare()
-  const offsetOf = db.orm
-    .update(uploads)
-    .set({ offset: sql`${sql.placeholder('offset')}`, lastByteAtMs: sql`${sql.placeholder('lastByteAtMs')}` })
-    .where(
-      and(
-        eq(uploads.id, sql.placeholder('id')),
-        inArray(uploads.state, OPEN_STATES),
-        lte(uploads.offset, sql.placeholder('offset')),
-      ),
-    )
-    .prepare()
-
   const keepAtHand = (open: Open): Open => {
     atHand.set(open.row.id, open)
     if (atHand.size > ROWS_AT_HAND) {
@@ -98,7 +81,7 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   async function load(id: string): Promise<Open> {
     const known = atHand.get(id)
     if (known) return known
-    const row = isId(id) ? await byId.get({ id }) : undefined
+    const row = isId(id) ? await uploadById(db, id) : undefined
     if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
     const open = { ...(await recovered(row)), savedOffset: row.offset, users: 0, refused: false }
     // Missing bytes may come back with their file system: that is not for memory to keep.
@@ -162,7 +145,7 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
     const lastByteAtMs = clock.now()
     await db.write(
-      must(bind(offsetOf, { id: open.row.id, offset, lastByteAtMs }), () => {
+      must(offsetReached({ id: open.row.id, offset, lastByteAtMs }), () => {
         atHand.delete(open.row.id)
         return closed()
       }),
@@ -177,8 +160,9 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   return {
     load,
     using,
-    /** Somebody is at work on it. */
-    isInUse: (id: string): boolean => (atHand.get(id)?.users ?? 0) > 0,
+    /** The caller's uploads that a request is at work on. */
+    inUseOf: (callerId: string): string[] =>
+      [...atHand.values()].filter(({ row, users }) => users > 0 && row.callerId === callerId).map(({ row }) => row.id),
     find,
     findFor,
     isExpired,
@@ -187,7 +171,7 @@ export function createRegister({ db, staging, library, space, events, clock, sil
     bytesMissing,
     saveOffset,
     /** The row as the table has it just now. */
-    stored: (id: string): Promise<UploadRow | undefined> => Promise.resolve(byId.get({ id })),
+    stored: async (id: string): Promise<UploadRow | undefined> => uploadById(db, id),
     /** The clock was set: stored times move along, in the table and here. */
     followClock: (): Promise<void> =>
       silence.follow((moved) => {

@@ -5,20 +5,12 @@
  * have, the jump is not believed. When it was set back, times that now lie in the future become the present, or their
  * uploads would stay open until then. What happens to the clock while no server runs can't be told from time passing.
  */
-import { and, gt, inArray, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Database } from '../db/database.ts'
-import { uploads } from '../db/schema.ts'
-import { OPEN_STATES } from './upload.ts'
+import { isAnyHeardAfter, timesMoved, timesSetBack } from '../db/uploads-swept.ts'
 
 /** Clocks are corrected by less than this all the time. */
 const JUMP_MS = 60_000
-
-/** An upload that never got a byte is told by its two times: they stay the same. */
-const both = (lastByteAtMs: SQL) => ({
-  createdAtMs: sql`iif(${uploads.createdAtMs} = ${uploads.lastByteAtMs}, ${lastByteAtMs}, ${uploads.createdAtMs})`,
-  lastByteAtMs,
-})
 
 /** The stored time as it must be now. */
 export type Moved = (ms: number) => number
@@ -47,19 +39,8 @@ export function createSilence({ db, clock }: { db: Database; clock: Clock }) {
     async follow(also: (moved: Moved) => void): Promise<void> {
       const jump = jumpMs()
       const nowMs = clock.now()
-      const isOpen = inArray(uploads.state, OPEN_STATES)
-      const isAhead = and(isOpen, gt(uploads.lastByteAtMs, nowMs + JUMP_MS))
-      if (jump > 0) {
-        const moved = sql`min(${uploads.lastByteAtMs} + ${jump}, ${nowMs})`
-        await db.write(db.orm.update(uploads).set(both(moved)).where(isOpen))
-      } else if (await db.orm.select({ id: uploads.id }).from(uploads).where(isAhead).limit(1).get()) {
-        await db.write(
-          db.orm
-            .update(uploads)
-            .set(both(sql`${nowMs}`))
-            .where(isAhead),
-        )
-      }
+      if (jump > 0) await db.write(timesMoved(jump, nowMs))
+      else if (await isAnyHeardAfter(db, nowMs + JUMP_MS)) await db.write(timesSetBack(nowMs + JUMP_MS, nowMs))
       also((ms) => (jump > 0 || ms > nowMs + JUMP_MS ? Math.min(ms + jump, nowMs) : ms))
       followed = { nowMs, passedMs: passedMs() - (clock.now() - nowMs) }
     },

@@ -6,10 +6,10 @@
  */
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { inArray, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
-import type { Database } from '../db/database.ts'
-import { recordings, uploads } from '../db/schema.ts'
+import type { Reading } from '../db/database.ts'
+import { recordedPaths } from '../db/recordings.ts'
+import { keysOfUploads } from '../db/uploads-swept.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import { INCOMING, type Library } from '../storage/disk/library.ts'
 import { isFolder, namesIn, seen } from '../storage/disk/look.ts'
@@ -24,7 +24,7 @@ export type Stranger =
   | { act: 'report'; what: 'stray'; file: string }
 
 interface Parts {
-  db: Pick<Database, 'orm'>
+  db: Reading
   library: Pick<Library, 'directory'>
   clock: Clock
 }
@@ -62,13 +62,7 @@ async function* strangersIn({ db, library, clock }: Parts, folder: string): Asyn
     const all = names.map((name) => `${folder}/${name}`)
     for (const file of all.filter((each) => !KEY.test(each))) yield { act: 'report', what: 'stray', file }
     const files = all.filter((each) => KEY.test(each))
-    const stored = await db.orm
-      .select({ key: recordings.path })
-      .from(recordings)
-      .where(inArray(recordings.path, files))
-      .all()
-    const moved = await db.orm.select({ key: uploads.key }).from(uploads).where(inArray(uploads.key, files)).all()
-    const known = new Set([...stored, ...moved].map(({ key }) => key))
+    const known = new Set([...(await recordedPaths(db, files)), ...(await keysOfUploads(db, files))])
     for (const file of files.filter((each) => !known.has(each))) {
       const it = await seen(path.join(library.directory, file))
       if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
@@ -77,10 +71,4 @@ async function* strangersIn({ db, library, clock }: Parts, folder: string): Asyn
     }
     await breathe()
   }
-}
-
-/** Whether the tables know a recording at all: those of a wrong or new data directory do not. */
-export async function knowsRecordings({ orm }: Pick<Database, 'orm'>): Promise<boolean> {
-  const row = await orm.select({ one: sql<number>`1` }).from(recordings).limit(1).get()
-  return row !== undefined
 }

@@ -10,23 +10,32 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../db/database.ts'
-import { recordings, tombstones, uploads } from '../db/schema.ts'
+import { dropChunks } from '../db/chunks.ts'
+import type { Database, Reading } from '../db/database.ts'
+import { isRecorded, recordingsAfter } from '../db/recordings.ts'
+import { tombstonesAfter } from '../db/tombstones.ts'
+import {
+  dueUploadsAfter,
+  forgettableAfter,
+  type Memory,
+  neededAmong,
+  openUploadsAfter,
+  uploadForgotten,
+  uploadKeysAfter,
+} from '../db/uploads-swept.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import type { Library } from '../storage/disk/library.ts'
 import { namesIn, seen } from '../storage/disk/look.ts'
 import { empty, overdue, QUARANTINE } from '../storage/disk/quarantine.ts'
-import { dropChunks } from './chunk-rows.ts'
 import { isFinal, isPartial } from './concatenation.ts'
 import { KEPT_MS } from './idempotency.ts'
 import type { Ingest } from './ingest.ts'
 import { SAFE_AGE_MS } from './strangers.ts'
-import { expiryOf, isWhole, OPEN_STATES, silentTooLong } from './upload.ts'
+import { expiryOf, isOpen, isWhole } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
 const EVERY_MS = 2_000
@@ -51,7 +60,7 @@ export type Step =
   | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
 
 export interface PlanParts {
-  db: Pick<Database, 'orm'>
+  db: Reading
   library: Pick<Library, 'directory' | 'sizeOf'>
   uploadsDir: string
   clock: Clock
@@ -60,26 +69,11 @@ export interface PlanParts {
 
 const isProbe = (name: string) => name.startsWith(PROBE)
 
-/** An upload that is open, or a part of one that is. */
-const isNeeded = (db: PlanParts['db']): SQL =>
-  sql`(${inArray(uploads.state, OPEN_STATES)} or (${uploads.state} = 'concatenated' and ${inArray(
-    uploads.finalId,
-    db.orm.select({ id: uploads.id }).from(uploads).where(inArray(uploads.state, OPEN_STATES)),
-  )}))`
-
-/**
- * An upload that is over and was remembered for long enough: one with a key for as long as its recording is there, and
- * for as long as keys are kept in any case. Of one that expired, the last byte came that much before its end.
- */
-function isForgettable({ db, clock, limits }: Pick<PlanParts, 'db' | 'clock' | 'limits'>): SQL {
-  const silentSince = (ms: number) => lte(uploads.lastByteAtMs, clock.now() - ms)
-  const recording = db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.uploadId, uploads.id))
-  const isKeyFree = or(
-    isNull(uploads.idempotencyKey),
-    and(silentSince(KEPT_MS + limits.expiresAfterMs), notExists(recording)),
-  )
-  return sql`(${and(not(isNeeded(db)), silentSince(REMEMBERED_EXPIRIES * limits.expiresAfterMs), isKeyFree)})`
-}
+/** Since when uploads that are over must have been silent to be forgotten. */
+const memoryOf = ({ clock, limits }: Pick<PlanParts, 'clock' | 'limits'>): Memory => ({
+  silentSinceMs: clock.now() - REMEMBERED_EXPIRIES * limits.expiresAfterMs,
+  keyedSilentSinceMs: clock.now() - KEPT_MS - limits.expiresAfterMs,
+})
 
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
@@ -93,7 +87,9 @@ export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
 }
 
 /** Rows of a query that is ordered by an id, some at a time. */
-async function* pages<Row extends { id: string }>(page: (after: string) => Promise<Row[]>): AsyncGenerator<Row> {
+async function* pages<Row extends { id: string }>(
+  page: (after: string) => Promise<Row[]> | Row[],
+): AsyncGenerator<Row> {
   for (let after = ''; ; ) {
     const rows = await page(after)
     yield* rows
@@ -105,15 +101,7 @@ async function* pages<Row extends { id: string }>(page: (after: string) => Promi
 }
 
 async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanParts): AsyncGenerator<Step> {
-  const open = pages(async (after) =>
-    db.orm
-      .select()
-      .from(uploads)
-      .where(and(inArray(uploads.state, OPEN_STATES), gt(uploads.id, after)))
-      .orderBy(asc(uploads.id))
-      .limit(STEP)
-      .all(),
-  )
+  const open = pages((after) => openUploadsAfter(db, after, STEP))
   for await (const row of open) {
     const staged = (await seen(path.join(uploadsDir, row.id)))?.bytes
     const isThere = staged !== undefined && staged >= row.offset
@@ -132,15 +120,7 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
 
 /** What a delete has left: its process died, or the disk failed, before the file was gone. */
 async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' | 'library'>): AsyncGenerator<Step> {
-  const all = pages(async (after) =>
-    db.orm
-      .select({ id: tombstones.path })
-      .from(tombstones)
-      .where(gt(tombstones.path, after))
-      .orderBy(asc(tombstones.path))
-      .limit(STEP)
-      .all(),
-  )
+  const all = pages((after) => tombstonesAfter(db, after, STEP))
   for await (const { id: file } of all) {
     const bytes = (await library.sizeOf(file)) ?? 0
     yield { act: 'remove', from: 'recordings', file, bytes, why: 'its recording was deleted' }
@@ -153,19 +133,14 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
   for await (const names of namesIn(uploadsDir)) {
     const ours = names.filter((name) => UUID.test(name.split('.', 1)[0] ?? ''))
     const ids = [...new Set(ours.map((name) => name.split('.', 1)[0] as string))]
-    const rows = await db.orm
-      .select({ id: uploads.id, isNeeded: sql<number>`${isNeeded(db)}` })
-      .from(uploads)
-      .where(inArray(uploads.id, ids))
-      .all()
-    const states = new Map(rows.map((row) => [row.id, row.isNeeded ? 'needed' : 'over']))
+    const needed = await neededAmong(db, ids)
     for (const file of ours) {
-      const state = states.get(file.split('.', 1)[0] as string)
-      if (state === 'needed') continue
+      const isNeeded = needed.get(file.split('.', 1)[0] as string)
+      if (isNeeded) continue
       const it = await seen(path.join(uploadsDir, file))
       // An upload that is over never opens again: what a crash left of it can go at once.
-      if (it && (state === 'over' || !young(it.changedAtMs))) {
-        const why = state === 'over' ? 'its upload is over' : 'no row knows it'
+      if (it && (isNeeded === false || !young(it.changedAtMs))) {
+        const why = isNeeded === false ? 'its upload is over' : 'no row knows it'
         yield { act: 'remove', from: 'uploads', file, bytes: it.bytes, why }
       }
     }
@@ -197,20 +172,9 @@ async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step>
 
 /** Files that uploads moved to their key, and that are no recording: cancelled in between, or deleted since. */
 async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step> {
-  // Row by row, and what is looked for picked here: there are few such among many, and a query that looks for them stands
-  // in the way of all requests until it has read them all.
-  const all = pages(async (after) =>
-    db.orm
-      .select({ id: uploads.id, state: uploads.state, key: uploads.key, recordingId: recordings.id })
-      .from(uploads)
-      .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(gt(uploads.id, after))
-      .orderBy(asc(uploads.id))
-      .limit(STEP)
-      .all(),
-  )
+  const all = pages((after) => uploadKeysAfter(db, after, STEP))
   for await (const { state, key, recordingId } of all) {
-    if (OPEN_STATES.includes(state) || key === null || recordingId !== null) continue
+    if (isOpen({ state }) || key === null || recordingId !== null) continue
     const bytes = await library.sizeOf(key)
     if (bytes !== undefined) yield { act: 'remove', from: 'recordings', file: key, bytes, why: 'it is no recording' }
   }
@@ -218,22 +182,8 @@ async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step
 
 async function* closedUploads(parts: PlanParts): AsyncGenerator<Step> {
   const { db, library } = parts
-  // Row by row, as above: most of those that are old and stay have a key.
-  const all = pages(async (after) =>
-    db.orm
-      .select({
-        id: uploads.id,
-        key: uploads.key,
-        recordingId: recordings.id,
-        isForgettable: sql<number>`${isForgettable(parts)}`,
-      })
-      .from(uploads)
-      .leftJoin(recordings, eq(recordings.path, uploads.key))
-      .where(gt(uploads.id, after))
-      .orderBy(asc(uploads.id))
-      .limit(STEP)
-      .all(),
-  )
+  const memory = memoryOf(parts)
+  const all = pages((after) => forgettableAfter(db, after, STEP, memory))
   for await (const { id, key, recordingId, isForgettable } of all) {
     if (!isForgettable) continue
     // The row is what accounts for a file that could not be removed yet.
@@ -243,19 +193,10 @@ async function* closedUploads(parts: PlanParts): AsyncGenerator<Step> {
 }
 
 async function* lostRecordings({ db, library }: PlanParts): AsyncGenerator<Step> {
-  const all = pages(async (after) =>
-    db.orm
-      .select({ id: recordings.id, leadId: recordings.leadId, path: recordings.path })
-      .from(recordings)
-      .where(gt(recordings.id, after))
-      .orderBy(asc(recordings.id))
-      .limit(STEP)
-      .all(),
-  )
+  const all = pages((after) => recordingsAfter(db, after, STEP))
   for await (const { id, leadId, path: key } of all) {
     if ((await library.sizeOf(key)) !== undefined) continue
-    const still = await db.orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.id, id)).get()
-    if (still) yield { act: 'report', what: 'recording', recordingId: id, leadId, path: key }
+    if (await isRecorded(db, id)) yield { act: 'report', what: 'recording', recordingId: id, leadId, path: key }
   }
 }
 
@@ -269,19 +210,10 @@ export interface Sweep {
   stop(): Promise<void>
 }
 
-/** Uploads of one request each that are open before the first request: they ended with the process that served it. */
-export const abandonedUploads = async ({ orm }: Pick<Database, 'orm'>): Promise<string[]> =>
-  orm
-    .select({ id: uploads.id })
-    .from(uploads)
-    .where(and(eq(uploads.door, 'simple'), inArray(uploads.state, OPEN_STATES)))
-    .all()
-    .map(({ id }) => id)
-
 interface Parts extends PlanParts {
   db: Database
   library: Library
-  /** As `abandonedUploads` found them; ended at the start. */
+  /** Uploads of forms that were open before the first request: they ended with the process that served it. */
   abandoned: readonly string[]
   ingest: Ingest
   events: Events
@@ -324,7 +256,7 @@ export function createSweep(parts: Parts): Sweep {
   async function forget(id: string): Promise<boolean> {
     // With the row would go what a crash has left of its chunks, all at once.
     await dropChunks(db, id)
-    const [changes] = await db.write(db.orm.delete(uploads).where(and(eq(uploads.id, id), isForgettable(parts))))
+    const [changes] = await db.write(uploadForgotten(id, memoryOf(parts)))
     return (changes ?? 0) > 0
   }
 
@@ -359,22 +291,8 @@ export function createSweep(parts: Parts): Sweep {
   async function* due(): AsyncGenerator<Step> {
     yield* deletedRecordings(parts)
     for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
-    const silent = silentTooLong(clock.now(), limits.expiresAfterMs)
-    const open = pages(async (after) =>
-      db.orm
-        .select()
-        .from(uploads)
-        .where(
-          and(
-            inArray(uploads.state, OPEN_STATES),
-            or(and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is not 'partial'`), silent),
-            gt(uploads.id, after),
-          ),
-        )
-        .orderBy(asc(uploads.id))
-        .limit(STEP)
-        .all(),
-    )
+    const patience = { nowMs: clock.now(), expiresAfterMs: limits.expiresAfterMs }
+    const open = pages((after) => dueUploadsAfter(db, after, STEP, patience))
     for await (const row of open) {
       if (isWhole(row)) yield { act: 'finish', uploadId: row.id }
       else yield { act: 'expire', uploadId: row.id, offset: row.offset }

@@ -2,8 +2,8 @@
  * An upload as its row tells it: what it begins with, and what its state means.
  */
 import { randomUUID } from 'node:crypto'
-import { and, eq, inArray, lte, or, type SQL, sql } from 'drizzle-orm'
-import { type UploadRow, uploads } from '../db/schema.ts'
+import type { UploadRow } from '../db/schema.ts'
+import { UNTOUCHED_EXPIRES_AFTER_MS } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import type { Caller } from '../leads/rights.ts'
 import { isPartial } from './concatenation.ts'
@@ -33,37 +33,19 @@ export interface UploadIntent {
   idempotency?: Idempotency | undefined
 }
 
-/** An upload in one of these may still become a recording. */
-export const OPEN_STATES: UploadRow['state'][] = ['receiving', 'finishing']
-export const isOpen = (row: UploadRow) => row.state === 'receiving' || row.state === 'finishing'
+/** It may still become a recording. */
+export const isOpen = (row: Pick<UploadRow, 'state'>) => row.state === 'receiving' || row.state === 'finishing'
 
 export const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
 
 /** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
 export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
 
-/** An upload that never got a byte is not waited for longer than this. */
-const UNTOUCHED_EXPIRES_AFTER_MS = 3_600_000
-
 const isUntouched = (row: UploadRow) => row.offset === 0 && row.lastByteAtMs === row.createdAtMs && !hasAllBytes(row)
-
-/** The same, of rows in the table. */
-export const neverGotAByte = and(
-  eq(uploads.offset, 0),
-  eq(uploads.lastByteAtMs, uploads.createdAtMs),
-  sql`${uploads.length} is not 0`,
-)
 
 /** When an upload that is not whole expires if no byte comes any more, in milliseconds since the epoch. */
 export const expiryOf = (row: UploadRow, expiresAfterMs: number): number =>
   row.lastByteAtMs + (isUntouched(row) ? Math.min(UNTOUCHED_EXPIRES_AFTER_MS, expiresAfterMs) : expiresAfterMs)
-
-/** The rows whose expiry has come. */
-export const silentTooLong = (nowMs: number, expiresAfterMs: number): SQL | undefined =>
-  or(
-    lte(uploads.lastByteAtMs, nowMs - expiresAfterMs),
-    and(neverGotAByte, lte(uploads.lastByteAtMs, nowMs - UNTOUCHED_EXPIRES_AFTER_MS)),
-  )
 
 /** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
 export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
@@ -98,8 +80,5 @@ export function newRow(intent: UploadIntent, atMs: number): UploadRow {
   if (row.callLogId !== null && row.filename !== null) row.key = keyFor(row, row.callLogId, atMs)
   return row
 }
-
-/** The upload's row, while it may still become a recording: for what only then may be changed. */
-export const whileOpen = (id: string) => and(eq(uploads.id, id), inArray(uploads.state, OPEN_STATES))
 
 export const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')

@@ -8,13 +8,13 @@
 
 import type { IncomingMessage } from 'node:http'
 import { ERRORS } from '@tus/server'
-import { eq, sql } from 'drizzle-orm'
 import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
 import { callerOf, required } from '../../auth/required.ts'
 import type { Tokens } from '../../auth/tokens.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
-import { type Lead, type Recording, recordings, type UploadRow } from '../../db/schema.ts'
+import { sha256ById } from '../../db/recordings.ts'
+import type { Lead, Recording, UploadRow } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { endAnswer, letBodyCome } from '../../http/early-answers.ts'
 import { headersOf, toldOf } from '../../http/problem.ts'
@@ -102,11 +102,6 @@ interface Parts {
 }
 
 export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router {
-  const sha256ById = db.orm
-    .select({ sha256: recordings.sha256 })
-    .from(recordings)
-    .where(eq(recordings.id, sql.placeholder('id')))
-    .prepare()
   ingest.staging.extensions = EXTENSIONS
   /** Creations under a key whose request has not ended, by their upload. */
   const creating = new Map<string, Context>()
@@ -246,11 +241,11 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
   /** Where the upload's recording is and what it is, as long as it is there. */
   async function recordingHeaders(req: Request, row: UploadRow, made?: Recording): Promise<Record<string, string>> {
     if (row.recordingId === null) return {}
-    const kept = made ?? (await sha256ById.get({ id: row.recordingId }))
+    const sha256 = made?.sha256 ?? (await sha256ById(db, row.recordingId))
     return {
       'Recording-Id': row.recordingId,
       'Content-Location': addressOf(req, config.publicUrl, recordingPath(row.leadId, row.recordingId)),
-      ...(kept && { 'Repr-Digest': reprDigest(kept.sha256) }),
+      ...(sha256 !== undefined && { 'Repr-Digest': reprDigest(sha256) }),
     }
   }
 

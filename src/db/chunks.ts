@@ -6,8 +6,9 @@
  */
 import { setImmediate as breathe } from 'node:timers/promises'
 import { and, asc, eq, gte, inArray, lt, sql } from 'drizzle-orm'
-import { bind, type Database, preparedOnce, type Statement } from '../db/database.ts'
-import { type ChunkRow, chunks } from '../db/schema.ts'
+import { bind, type Database, kept, type Reading, type Statement } from './database.ts'
+import { set } from './placeholders.ts'
+import { type ChunkRow, chunks } from './schema.ts'
 
 /** Rows read or changed at once; a few milliseconds' work. */
 export const STEP_ROWS = 500
@@ -27,26 +28,20 @@ export interface ChunkSums {
 }
 
 const ofUpload = eq(chunks.uploadId, sql.placeholder('uploadId'))
+const isIndex = eq(chunks.index, sql.placeholder('index'))
 const from = gte(chunks.index, sql.placeholder('from'))
 
-const one = preparedOnce((orm) =>
-  orm
-    .select()
-    .from(chunks)
-    .where(and(ofUpload, eq(chunks.index, sql.placeholder('index'))))
-    .prepare(),
+const one = kept((orm) => orm.select().from(chunks).where(and(ofUpload, isIndex)))
+const step = kept((orm) =>
+  orm.select().from(chunks).where(and(ofUpload, from)).orderBy(asc(chunks.index)).limit(STEP_ROWS),
 )
-const step = preparedOnce((orm) =>
-  orm.select().from(chunks).where(and(ofUpload, from)).orderBy(asc(chunks.index)).limit(STEP_ROWS).prepare(),
-)
-const highest = preparedOnce((orm) =>
+const highest = kept((orm) =>
   orm
     .select({ index: sql<number>`coalesce(max(${chunks.index}), -1)` })
     .from(chunks)
-    .where(ofUpload)
-    .prepare(),
+    .where(ofUpload),
 )
-const sums = preparedOnce((orm) =>
+const sums = kept((orm) =>
   orm
     .select({
       received: sql<number>`count(*)`,
@@ -55,28 +50,37 @@ const sums = preparedOnce((orm) =>
       bytes: sql<number>`coalesce(sum(${chunks.size}), 0)`,
     })
     .from(chunks)
-    .where(and(ofUpload, from, lt(chunks.index, sql.placeholder('to'))))
-    .prepare(),
+    .where(and(ofUpload, from, lt(chunks.index, sql.placeholder('to')))),
 )
-const insertPlaced = preparedOnce((orm) =>
+const insertPlaced = kept((orm) =>
+  orm.insert(chunks).values({
+    uploadId: sql.placeholder('uploadId'),
+    index: sql.placeholder('index'),
+    size: sql.placeholder('size'),
+    position: sql.placeholder('position'),
+  }),
+)
+const setPlace = kept((orm) =>
+  orm
+    .update(chunks)
+    .set({ position: set('position'), file: null })
+    .where(and(ofUpload, isIndex)),
+)
+const setBeside = kept((orm) =>
   orm
     .insert(chunks)
     .values({
       uploadId: sql.placeholder('uploadId'),
       index: sql.placeholder('index'),
       size: sql.placeholder('size'),
-      position: sql.placeholder('position'),
+      file: sql.placeholder('file'),
     })
-    .prepare(),
+    .onConflictDoUpdate({
+      target: [chunks.uploadId, chunks.index],
+      set: { size: sql`excluded.size`, file: sql`excluded.file` },
+    }),
 )
-const setPlace = preparedOnce((orm) =>
-  orm
-    .update(chunks)
-    .set({ position: sql`${sql.placeholder('position')}`, file: null })
-    .where(and(ofUpload, eq(chunks.index, sql.placeholder('index'))))
-    .prepare(),
-)
-const deleteStep = preparedOnce((orm) =>
+const deleteStep = kept((orm) =>
   orm
     .delete(chunks)
     .where(
@@ -84,18 +88,15 @@ const deleteStep = preparedOnce((orm) =>
         ofUpload,
         inArray(chunks.index, orm.select({ index: chunks.index }).from(chunks).where(ofUpload).limit(STEP_ROWS)),
       ),
-    )
-    .prepare(),
+    ),
 )
 
-export async function chunkRow(db: Database, uploadId: string, index: number): Promise<ChunkRow | undefined> {
-  return one(db).get({ uploadId, index })
-}
+export const chunkRow = (db: Reading, uploadId: string, index: number) => db.get(one, { uploadId, index })
 
 /** All rows from an index on, in order, a step at a time. */
-export async function* chunkRows(db: Database, uploadId: string, fromIndex = 0): AsyncGenerator<ChunkRow[]> {
+export async function* chunkRows(db: Reading, uploadId: string, fromIndex = 0): AsyncGenerator<ChunkRow[]> {
   for (let next = fromIndex; ; ) {
-    const rows = await step(db).all({ uploadId, from: next })
+    const rows = await db.all(step, { uploadId, from: next })
     const last = rows.at(-1)
     if (last) yield rows
     if (!last || rows.length < STEP_ROWS) return
@@ -104,12 +105,12 @@ export async function* chunkRows(db: Database, uploadId: string, fromIndex = 0):
   }
 }
 
-export async function sumsOf(db: Database, uploadId: string): Promise<ChunkSums> {
+export async function sumsOf(db: Reading, uploadId: string): Promise<ChunkSums> {
   const total: ChunkSums = { placed: 0, received: 0, bytes: 0, highest: -1, replaced: 0 }
-  total.highest = (await highest(db).get({ uploadId }))?.index ?? -1
+  total.highest = (await db.get(highest, { uploadId }))?.index ?? -1
   for (let from = 0; from <= total.highest; from += SUM_ROWS) {
     if (from > 0) await breathe()
-    const some = await sums(db).get({ uploadId, from, to: from + SUM_ROWS })
+    const some = await db.get(sums, { uploadId, from, to: from + SUM_ROWS })
     total.placed += some?.placed ?? 0
     total.received += some?.received ?? 0
     total.replaced += some?.replaced ?? 0
@@ -119,31 +120,21 @@ export async function sumsOf(db: Database, uploadId: string): Promise<ChunkSums>
 }
 
 /** A chunk that has come to its place at once. */
-export const newInPlace = (
-  db: Database,
-  chunk: { uploadId: string; index: number; size: number; position: number },
-): Statement => bind(insertPlaced(db), chunk)
+export const newInPlace = (chunk: { uploadId: string; index: number; size: number; position: number }): Statement =>
+  bind(insertPlaced, chunk)
 
 /** A chunk that stands in the upload's file from now on. */
-export const nowInPlace = (db: Database, chunk: { uploadId: string; index: number; position: number }): Statement =>
-  bind(setPlace(db), chunk)
+export const nowInPlace = (chunk: { uploadId: string; index: number; position: number }): Statement =>
+  bind(setPlace, chunk)
 
 /** A chunk that waits in a file of its own; whatever stood for its index before counts no more. */
-export const nowBeside = (
-  db: Database,
-  chunk: { uploadId: string; index: number; size: number; file: string },
-): Statement => {
-  const { size, file } = chunk
-  return db.orm
-    .insert(chunks)
-    .values(chunk)
-    .onConflictDoUpdate({ target: [chunks.uploadId, chunks.index], set: { size, file } })
-}
+export const nowBeside = (chunk: { uploadId: string; index: number; size: number; file: string }): Statement =>
+  bind(setBeside, chunk)
 
 /** For the transaction that ends an upload: its rows go, or the first of them, and `dropChunks` does the rest. */
-export const dropStep = (db: Database, uploadId: string): Statement => bind(deleteStep(db), { uploadId })
+export const dropStep = (uploadId: string): Statement => bind(deleteStep, { uploadId })
 
 /** Removes all rows of an upload that needs them no more. What a crash leaves goes when the upload is forgotten. */
 export async function dropChunks(db: Database, uploadId: string): Promise<void> {
-  while (await step(db).get({ uploadId, from: 0 })) await db.write(dropStep(db, uploadId))
+  while (await db.get(step, { uploadId, from: 0 })) await db.write(dropStep(uploadId))
 }

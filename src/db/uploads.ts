@@ -1,0 +1,271 @@
+/**
+ * Uploads: the statements of a life, each with the state that it needs as a condition of its own, and what is asked of
+ * single rows. What the sweep asks of many is in `uploads-swept.ts`.
+ */
+import { and, desc, eq, inArray, isNotNull, isNull, lte, ne, notInArray, or, type SQL, sql } from 'drizzle-orm'
+import { bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { rowOf, set } from './placeholders.ts'
+import { OPEN_STATES, type UploadRow, uploads } from './schema.ts'
+
+/** An upload that never got a byte is not waited for longer than this. */
+export const UNTOUCHED_EXPIRES_AFTER_MS = 3_600_000
+
+const isId = eq(uploads.id, sql.placeholder('id'))
+const isOpen = inArray(uploads.state, OPEN_STATES)
+const isReceiving = eq(uploads.state, 'receiving')
+const isDeferred = and(isReceiving, isNull(uploads.length))
+const isCallers = eq(uploads.callerId, sql.placeholder('callerId'))
+/** Spelt out, for the index over open uploads. */
+const isOpenByIndex = sql`${uploads.state} in ('receiving', 'finishing')`
+
+const neverGotAByte = and(
+  eq(uploads.offset, 0),
+  eq(uploads.lastByteAtMs, uploads.createdAtMs),
+  sql`${uploads.length} is distinct from 0`,
+)
+
+/** How long an upload may be silent, and the time to compare stored times with. */
+export interface Patience {
+  nowMs: number
+  expiresAfterMs: number
+}
+
+/** The rows whose expiry has come. */
+export const silentTooLong = ({ nowMs, expiresAfterMs }: Patience): SQL | undefined =>
+  or(
+    lte(uploads.lastByteAtMs, nowMs - expiresAfterMs),
+    and(neverGotAByte, lte(uploads.lastByteAtMs, nowMs - UNTOUCHED_EXPIRES_AFTER_MS)),
+  )
+
+const byId = kept((orm) => orm.select().from(uploads).where(isId))
+const underKey = and(
+  isCallers,
+  eq(uploads.leadId, sql.placeholder('leadId')),
+  eq(uploads.idempotencyKey, sql.placeholder('key')),
+)
+const idUnderKey = kept((orm) => orm.select({ id: uploads.id }).from(uploads).where(underKey))
+const promised = kept((orm) =>
+  orm
+    .select({
+      id: uploads.id,
+      callerId: uploads.callerId,
+      length: sql<number>`${uploads.length}`,
+      offset: uploads.offset,
+    })
+    .from(uploads)
+    .where(and(isOpen, isNotNull(uploads.length)))
+    .orderBy(uploads.createdAtMs),
+)
+const insert = kept((orm) => orm.insert(uploads).values(rowOf(uploads)))
+const countOpen = kept((orm) =>
+  orm.select({ count: sql<number>`count(*)` }).from(uploads).where(and(isCallers, isOpenByIndex)),
+)
+const offset = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ offset: set('offset'), lastByteAtMs: set('lastByteAtMs') })
+    .where(and(isId, isOpen, lte(uploads.offset, sql.placeholder('offset')))),
+)
+const seal = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ state: 'finishing', length: set('length'), callLogId: set('callLogId'), key: set('key') })
+    .where(and(isId, isDeferred)),
+)
+const relay = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ offset: set('offset') })
+    .where(and(isId, isDeferred)),
+)
+const heard = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ lastByteAtMs: set('lastByteAtMs') })
+    .where(and(isId, isDeferred)),
+)
+const declare = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ length: set('length') })
+    .where(and(isId, isDeferred, lte(uploads.offset, sql.placeholder('length')))),
+)
+const finish = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({
+      state: 'finished',
+      offset: set('offset'),
+      lastByteAtMs: set('lastByteAtMs'),
+      recordingId: set('recordingId'),
+    })
+    .where(and(isId, isOpen)),
+)
+const end = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ state: set('state') as SQL<'terminated'> })
+    .where(and(isId, isOpen)),
+)
+const forgetFinished = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ state: 'terminated' })
+    .where(and(isId, eq(uploads.state, 'finished'))),
+)
+
+export const uploadById = (db: Reading, id: string) => db.get(byId, { id })
+
+export interface UploadKey {
+  callerId: string
+  leadId: string
+  key: string
+}
+
+export const uploadIdUnderKey = async (db: Reading, key: UploadKey) => (await db.get(idUnderKey, { ...key }))?.id
+
+/** What open uploads of known length may still bring. */
+export const promisedUploads = (db: Reading) => db.all(promised)
+
+/** A lead's open uploads, those of one caller where one is named, newest first. */
+export const openUploadsOfLead = (
+  db: Reading,
+  leadId: string,
+  callerId: string | undefined,
+): Promise<UploadRow[]> | UploadRow[] =>
+  db.all(
+    once((orm) =>
+      orm
+        .select()
+        .from(uploads)
+        .where(
+          and(
+            eq(uploads.leadId, leadId),
+            callerId === undefined ? undefined : eq(uploads.callerId, callerId),
+            isOpenByIndex,
+          ),
+        )
+        .orderBy(desc(uploads.createdAtMs), desc(uploads.id)),
+    ),
+  )
+
+export const uploadAdded = (row: UploadRow): Statement => bind(insert, { ...row })
+
+/** Takes the key from an upload that ended without a recording: the next one may have it. */
+export const keyFreed = ({ callerId, leadId, key }: UploadKey, patience: Patience): Statement =>
+  bind(
+    once((orm) =>
+      orm
+        .update(uploads)
+        .set({ idempotencyKey: null })
+        .where(
+          and(
+            eq(uploads.callerId, callerId),
+            eq(uploads.leadId, leadId),
+            eq(uploads.idempotencyKey, key),
+            or(
+              inArray(uploads.state, ['terminated', 'expired', 'rejected']),
+              and(isReceiving, silentTooLong(patience)),
+            ),
+          ),
+        ),
+    ),
+  )
+
+/** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
+export const fewerOpenThan = (limit: number, callerId: string, error: () => Error): Statement =>
+  holds(countOpen, { callerId }, (open) => (open?.count ?? 0) < limit, { alone: `uploads of ${callerId}`, error })
+
+/**
+ * Expires the caller's oldest uploads that never got a byte, as many as must go for one more to be had.
+ *
+ * @param isComing whether bytes are on their way to an upload: it gives way to none then
+ * @param take gets the ids of those that have given way
+ */
+export const idleGiveWay = (
+  limit: number,
+  callerId: string,
+  isComing: () => readonly string[],
+  take: (ids: string[]) => void,
+): Statement =>
+  returning(
+    once((orm) => {
+      const idle = and(
+        eq(uploads.callerId, callerId),
+        isReceiving,
+        neverGotAByte,
+        // A form's bytes are on their way as long as its upload is open.
+        ne(uploads.door, 'simple'),
+      )
+      const coming = isComing()
+      const mine = sql`(select count(*) from uploads as mine where mine.caller_id = ${callerId} and mine.state in ('receiving', 'finishing'))`
+      const tooMany = sql`case when ${mine} + 1 > ${limit} then ${mine} + 1 - ${limit} else 0 end`
+      const oldest = sql`(select ${uploads.id} from ${uploads} where ${and(
+        idle,
+        coming.length > 0 ? notInArray(uploads.id, [...coming]) : undefined,
+      )} order by ${uploads.createdAtMs} limit ${tooMany})`
+      return orm
+        .update(uploads)
+        .set({ state: 'expired' })
+        .where(and(sql`${uploads.id} in ${oldest}`, isReceiving))
+        .returning({ id: uploads.id })
+    }),
+    undefined,
+    (rows) => take(rows.map(({ id }) => id)),
+  )
+
+/** Partial uploads become part of a final one; as many rows change as are whole, and still open for it. */
+export const partsJoined = (ids: readonly string[], finalId: string): Statement =>
+  bind(
+    once((orm) =>
+      orm
+        .update(uploads)
+        .set({ state: 'concatenated', finalId })
+        .where(and(inArray(uploads.id, [...ids]), isReceiving, eq(uploads.offset, uploads.length))),
+    ),
+  )
+
+/** So many bytes are on disk; never fewer than before. */
+export const offsetReached = (values: Pick<UploadRow, 'id' | 'offset' | 'lastByteAtMs'>): Statement =>
+  bind(offset, values)
+
+/** Length, call and key of an upload that deferred them; it takes no more bytes. */
+export const uploadSealed = (values: { id: string; length: number; callLogId: string; key: string }): Statement =>
+  bind(seal, values)
+
+/** The bytes were laid out anew: the offset goes forward or back. */
+export const offsetRelaid = (values: { id: string; offset: number }): Statement => bind(relay, values)
+
+/** Bytes came that are kept elsewhere until their turn. */
+export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement => bind(heard, values)
+
+/** The length of an upload that deferred it; no shorter than what has come. */
+export const lengthDeclared = (values: { id: string; length: number }): Statement => bind(declare, values)
+
+export const uploadFinished = (values: {
+  id: string
+  offset: number
+  lastByteAtMs: number
+  recordingId: string
+}): Statement => bind(finish, values)
+
+/** The end of an open upload that becomes no recording. */
+export const uploadEnded = (id: string, state: 'terminated' | 'expired' | 'rejected'): Statement =>
+  bind(end, { id, state })
+
+/** The same, where it has been silent for too long. */
+export const uploadExpired = (id: string, patience: Patience): Statement =>
+  bind(
+    once((orm) =>
+      orm
+        .update(uploads)
+        .set({ state: 'expired' })
+        .where(and(eq(uploads.id, id), isOpen, silentTooLong(patience))),
+    ),
+  )
+
+/** A finished upload whose client wants to hear of it no more; its recording stays. */
+export const finishedTerminated = (id: string): Statement => bind(forgetFinished, { id })
+
+/** Of a copy: what is under way there goes nowhere. */
+export const openUploadsGone = (): Statement => bind(once((orm) => orm.delete(uploads).where(isOpen)))
