@@ -367,7 +367,7 @@ describe('hostile files', () => {
   })
 
   test('a read error of ours is not taken for bad media', async () => {
-    for (const name of ['tone.3gp', 'tone.aac', 'tone.m4a', 'tone.mp3']) {
+    for (const name of ['tone.3gp', 'tone.aac', 'tone.m4a', 'tone.mp3', 'tone.flac', 'tone.opus']) {
       const bytes = fixtureBytes(name)
       let reads = 0
       const read: ReadBytes = async (position, length) => {

@@ -38,7 +38,7 @@ async function soundStart(file: Pages, start: number): Promise<number> {
   return at
 }
 
-/** What the header tells, if the last frames bear it out; else as far as those come. */
+/** What the header tells, unless the file's last frame ends before; by that one where the header tells nothing. */
 async function samplesThere(file: Pages, sound: number, { maxBlock, samples }: StreamInfo): Promise<number> {
   const from = Math.max(sound, file.size - TAIL_BYTES)
   if (from >= file.size) return 0
@@ -50,7 +50,7 @@ async function samplesThere(file: Pages, sound: number, { maxBlock, samples }: S
     // What ends before it was to end is cut, and its last frame with it.
     return samples - frame.end < maxBlock ? samples : frame.start
   }
-  return 0
+  return samples // all that is here stands behind the sound
 }
 
 /** Where the frame at `at` stands in the whole, in samples (§9.1). */
