@@ -82,8 +82,13 @@ const RULES: Rule[] = [
   },
   {
     files: ['!db/*'],
-    never: ['better-sqlite3', 'drizzle-orm/{better-sqlite3,*-core}{,/**}'],
-    why: 'db/ alone knows which database it is',
+    never: ['better-sqlite3', 'drizzle-orm{,/**}'],
+    why: 'SQL lives in db/, and db/ alone knows which database it is',
+  },
+  {
+    files: ['db/!(sqlite|instance-lock|database).ts'],
+    never: ['db/sqlite.ts', 'better-sqlite3', 'drizzle-orm/better-sqlite3{,/**}'],
+    why: 'statements are data: a driver runs them',
   },
   { files: ['!log.ts'], never: ['pino', 'pino-pretty'], why: 'log.ts alone knows what writes the log' },
   {
@@ -164,6 +169,8 @@ describe('the table refuses', () => {
     ['leads/routes.ts', "import Sqlite from 'better-sqlite3'"],
     ['leads/routes.ts', "import { migrate } from 'drizzle-orm/better-sqlite3/migrator'"],
     ['leads/routes.ts', "import { text } from 'drizzle-orm/sqlite-core'"],
+    ['uploads/sweep.ts', "import { eq } from 'drizzle-orm'"],
+    ['db/uploads.ts', "import { openSqlite } from './sqlite.ts'"],
     ['service.ts', "import { pino } from 'pino'"],
     ['service.ts', "import './main.ts'"],
     ['media/inspect.ts', "import './inspect-worker.ts'"],
@@ -189,7 +196,7 @@ test('the table lets be what is right', () => {
       faultsOf('db/database.ts', "import Sqlite from 'better-sqlite3'\nimport * as schema from './schema.ts'\n"),
       faultsOf(
         'uploads/ingest.ts',
-        "import type { Staging } from '../storage/disk/staging.ts'\nimport { eq } from 'drizzle-orm'\n",
+        "import type { Staging } from '../storage/disk/staging.ts'\n",
       ),
       faultsOf('main.ts', "import { main } from './cli.ts'\n\nawait main()\n"),
       faultsOf('log.ts', "import { pino } from 'pino'\n\nexport const tty = () => process.stdout.isTTY\n"),

@@ -246,7 +246,8 @@ class WriteQueue {
     try {
       this.#sql.begin.run()
     } catch (error) {
-      return this.#refuse(jobs, error)
+      this.#refuse(jobs, error)
+      return
     }
     const outcomes = this.#runAll(jobs)
     if (!outcomes) return
@@ -256,7 +257,8 @@ class WriteQueue {
       else this.#sql.commit.run()
     } catch (error) {
       this.#undo()
-      return this.#refuse(jobs, error)
+      this.#refuse(jobs, error)
+      return
     }
     for (const [i, job] of jobs.entries()) {
       const outcome = outcomes[i]
@@ -286,7 +288,7 @@ class WriteQueue {
   }
 
   #refuse(jobs: readonly Job[], error: unknown): void {
-    if (isBusy(error)) return this.#later(jobs, error)
-    for (const job of jobs) job.reject(told(error))
+    if (isBusy(error)) this.#later(jobs, error)
+    else for (const job of jobs) job.reject(told(error))
   }
 }
