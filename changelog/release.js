@@ -41,16 +41,15 @@ export function release(root, { version, date }) {
     const items = changes.filter((change) => change.kind === kind).flatMap((change) => change.items)
     if (items.length === 0) return []
     const list = items.map((item) => `- ${item.replaceAll('\n', '\n  ')}`).join('\n')
-    return [`### ${kind.charAt(0).toUpperCase()}${kind.slice(1)}\n\n${list}\n`]
+    return [`### ${kind.charAt(0).toUpperCase()}${kind.slice(1)}\n\n${list}`]
   })
   const target = path.join(root, 'CHANGELOG.md')
   const text = readFileSync(target, 'utf8')
   if (!text.includes(UNRELEASED)) throw new Error(`${target} has no line ${UNRELEASED.trim()}`)
   const [head = '', ...rest] = text.split(UNRELEASED)
-  const pointer = /^[^#]*/.exec(rest.join(UNRELEASED))?.[0] ?? ''
-  const older = rest.join(UNRELEASED).slice(pointer.length)
-  const section = [`## [${version}] - ${date}\n`, ...sections].join('\n')
-  writeFileSync(target, `${head}${UNRELEASED}${pointer}${section}${older === '' ? '' : `\n${older}`}`)
+  const [, pointer = '', older = ''] = /^([^#]*)(.*)$/s.exec(rest.join(UNRELEASED)) ?? []
+  const parts = [`${head}${UNRELEASED.trim()}`, pointer.trim(), `## [${version}] - ${date}`, ...sections, older]
+  writeFileSync(target, `${parts.flatMap((part) => part.trimEnd() || []).join('\n\n')}\n`)
   for (const { file } of changes) rmSync(file)
 }
 

@@ -59,7 +59,7 @@ test('the changes that wait for the next release can be released', () => {
   const waiting = readdirSync('changelog').filter((name) => name.endsWith('.md'))
   release(root, { version: '99.0.0', date: '2099-12-31' })
   const text = readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')
-  expect(text).toContain('## [99.0.0] - 2099-12-31')
+  expect(text).toContain('joins them here.\n\n## [99.0.0] - 2099-12-31\n\n### ')
   expect(waiting.filter((name) => existsSync(path.join(root, 'changelog', name)))).toEqual([])
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'))
   expect(scripts.version).toContain('changelog/release.js')
