@@ -28,7 +28,7 @@ const leadById = preparedOnce((orm) =>
     .prepare(),
 )
 
-/** For callers that have the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
+/** For whoever has the lead's row already. @throws ServiceError 403 unless the caller may do this to it */
 export function assertMay(caller: Caller, lead: Pick<Lead, 'telecallerId'>, act: Act): void {
   if (caller.role === 'telecaller' && lead.telecallerId !== caller.id) {
     throw new ServiceError('not_your_lead', 'This lead belongs to another telecaller.')

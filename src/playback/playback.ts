@@ -92,7 +92,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
       size: recordings.size,
       sha256: recordings.sha256,
       createdAtMs: recordings.createdAtMs,
-      // The owner of the lead now, not the one of the time of the call. Mapping a join costs Drizzle twice the query.
+      // Who owns the lead now, whoever did when the call was recorded. Mapping a join costs Drizzle twice the query.
       telecallerId: sql<string>`(select leads.telecaller_id from leads where leads.id = recordings.lead_id)`,
     })
     .from(recordings)
