@@ -1,7 +1,7 @@
 /**
  * Every failure a client can be told of: a stable code to act on, a sentence to read, and one table to HTTP.
  *
- * Throw where the fact is known; the status is looked up once, by whoever writes the answer. Anything that is no
+ * Throw where the fact is known; the status is looked up once, where the answer is written. Anything that is no
  * ServiceError is a fault of ours: it becomes `internal`, its details go to the log and never to the client.
  */
 

@@ -76,7 +76,7 @@ export function createEvents(log: Log) {
       'error',
       'ALARM: the bytes of an upload are missing',
     ),
-    /** The bytes are kept, and whoever comes next tries again. */
+    /** The bytes are kept, and the next request or the sweep tries again. */
     finishFailed: event<UploadFields & { err: unknown }>(
       'finishFailed',
       'error',

@@ -1,5 +1,5 @@
 /**
- * Where the log's lines go. The service never waits for them: lines that nobody takes (a full disk, a pipe without a
+ * Where the log's lines go. The service never waits for them: lines that are not taken (a full disk, a pipe without a
  * reader) wait up to a bound; beyond it they are dropped and counted, and the count is a line in their place.
  */
 import { write, writeSync } from 'node:fs'
@@ -78,7 +78,7 @@ export function createLogOutput(fd: number): LogOutput {
     try {
       while (left.length > 0) left = left.subarray(writeSync(fd, left))
     } catch {
-      // Nobody takes it.
+      // It can't be written any more.
     }
   }
 

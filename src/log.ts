@@ -80,7 +80,7 @@ export function errorFields(error: unknown, depth: number = 0): ErrorFields {
 
 const WRITTEN_WITHIN_MS = 500
 
-/** Resolves when what was logged is written, or nobody takes it. To be awaited before the process is ended. */
+/** Resolves when what was logged is written, or could not be in time. To be awaited before the process is ended. */
 export async function flushLog(log: Log): Promise<void> {
   await outputs.get(log)?.settled(WRITTEN_WITHIN_MS)
   // What draws lines in a terminal does so in the next turn.

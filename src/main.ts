@@ -2,7 +2,7 @@
  * The server as a program. `--with-parent`: it ends with the process that started it, as under `npm start`.
  */
 import { loadDrizzleAsCommonJs } from './db/drizzle-as-commonjs.ts'
-import { listenForSignals } from './signals.ts'
+import { listenForSignals } from './process/signals.ts'
 
 const signals = listenForSignals()
 loadDrizzleAsCommonJs()

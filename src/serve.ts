@@ -6,12 +6,12 @@ import { faultsOfKeyFile } from './auth/keys.ts'
 import { systemClock } from './clock.ts'
 import { type Config, ConfigError, namedIn, readConfig } from './config/config.ts'
 import { createLog, flushLog, type Log } from './log.ts'
-import { giveBackAtRest } from './memory.ts'
-import { faultsOfPlaces, makePlaces } from './places.ts'
+import { giveBackAtRest } from './process/memory.ts'
+import { ENDING, type Signals, whenParentEnds } from './process/signals.ts'
+import { whatToDo } from './process/start-faults.ts'
 import { type RunningServer, shutDown, startServer } from './server.ts'
 import { createService, type Service } from './service.ts'
-import { ENDING, type Signals, whenParentEnds } from './signals.ts'
-import { whatToDo } from './start-faults.ts'
+import { faultsOfPlaces, makePlaces } from './storage/disk/places.ts'
 
 interface Up {
   service: Service

@@ -40,7 +40,7 @@ const ANSWER_WITHIN_MS = 500
 const READ_WITHIN_MS = 1_000
 const LOOK_EVERY_MS = 20
 /**
- * A body is taken in so far while nobody reads it yet, as during the commit of its upload: reading goes on instead of
+ * A body is taken in so far while it is not read yet, as during the commit of its upload: reading goes on instead of
  * stopping and starting again, and bytes are still in the processor's cache when they are hashed.
  */
 const READ_AHEAD_BYTES = 256 * 1024

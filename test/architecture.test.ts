@@ -25,8 +25,26 @@ interface Rule {
 const DOORS = ['doors/**']
 const RUN_WHEN_IMPORTED = ['main.ts', 'cli.ts', 'media/inspect-worker.ts']
 
+/** What is put together from the rooms. */
+const COMPOSITION = ['main.ts', 'cli.ts', 'serve.ts', 'server.ts', 'app.ts', 'service.ts']
+/** What every room stands on. */
+const GROUND = ['errors.ts', 'events.ts', 'log.ts', 'log-output.ts', 'clock.ts', 'ids.ts']
+
 const RULES: Rule[] = [
   { files: ['errors.ts'], only: [], why: 'everything imports it' },
+  {
+    files: GROUND.filter((file) => file !== 'errors.ts'),
+    only: GROUND,
+    types: ['config/config.ts'],
+    why: 'the ground stands on nothing',
+  },
+  { files: ['config/*'], only: ['config/*'], why: 'the settings are read before anything else is there' },
+  {
+    files: ['process/*'],
+    only: ['process/*'],
+    types: ['config/config.ts'],
+    why: 'what the system does with the process knows nothing of the service in it',
+  },
   {
     files: ['playback/range.ts', 'playback/preconditions.ts'],
     only: ['errors.ts'],
@@ -41,8 +59,8 @@ const RULES: Rule[] = [
   },
   {
     files: ['storage/**'],
-    never: ['db/*', 'media/*', 'uploads/{ingest,register,finishing,sweep}.ts', 'doors/**', 'http/*'],
-    types: ['db/schema.ts'],
+    never: ['config/*', 'db/*', 'media/*', 'uploads/{ingest,register,finishing,sweep}.ts', 'doors/**', 'http/*'],
+    types: ['db/schema.ts', 'config/config.ts'],
     why: 'where bytes lie and the database know nothing of each other: ingest and sweep join them',
   },
   {
@@ -146,9 +164,19 @@ test('every file keeps to the table', () => {
   expect(files.flatMap((file) => faultsOf(file, readFileSync(path.join('src', file), 'utf8')))).toEqual([])
 })
 
+test('the top of src holds what composes the rooms and what they stand on, and nothing else', () => {
+  expect(globSync('*.ts', { cwd: 'src' }).sort()).toEqual([...COMPOSITION, ...GROUND].sort())
+})
+
 describe('the table refuses', () => {
   test.for([
     ['errors.ts', "import type { Config } from './config.ts'"],
+    ['ids.ts', "import { ENDING } from './process/signals.ts'"],
+    ['log.ts', "import { readConfig } from './config/config.ts'"],
+    ['config/values.ts', "import { ServiceError } from '../errors.ts'"],
+    ['process/signals.ts', "import type { Service } from '../service.ts'"],
+    ['process/start-faults.ts', "import { readConfig } from '../config/config.ts'"],
+    ['storage/disk/places.ts', "import { readConfig } from '../../config/config.ts'"],
     ['playback/range.ts', "import { x } from '../media/extensions.ts'"],
     ['media/ogg.ts', "import { ServiceError } from '../errors.ts'"],
     ['playback/preconditions.ts', "import type { Config } from '../config/config.ts'"],
@@ -192,6 +220,8 @@ test('the table lets be what is right', () => {
     [
       faultsOf('storage/disk/staging.ts', "import type { UploadRow } from '../../db/schema.ts'\n"),
       faultsOf('storage/disk/staging.ts', "import { type ChunkRow, type UploadRow } from '../../db/schema.ts'\n"),
+      faultsOf('process/start-faults.ts', "import type { Config } from '../config/config.ts'\n"),
+      faultsOf('storage/disk/places.ts', "import type { Places } from '../../config/config.ts'\n"),
       faultsOf('playback/range.ts', "import parse from 'range-parser'\nimport { x } from '../errors.ts'\n"),
       faultsOf('db/database.ts', "import Sqlite from 'better-sqlite3'\nimport * as schema from './schema.ts'\n"),
       faultsOf(

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { settingDefaults } from '../src/config/config.ts'
+import { settingDefaults } from '../src/config/settings.ts'
 
 test('docs/operating.md lists every setting with the default that it has, and no other', () => {
   const text = readFileSync('docs/operating.md', 'utf8')

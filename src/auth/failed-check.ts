@@ -1,7 +1,7 @@
 /**
- * Which check a token failed, in words for whoever reads the log.
+ * Which check a token failed, in words for the reader of the log.
  *
- * The client is told nothing of it: what a token would have to say is nobody's business who holds none that is good.
+ * The client is told nothing of it: without a good token it may not learn what one would have to say.
  * What the token says is repeated only as far as it tells keys, issuers and audiences apart.
  */
 import { decodeProtectedHeader, errors, type ProtectedHeaderParameters } from 'jose'

@@ -105,7 +105,7 @@ async function writeDurably(file: string, text: string): Promise<void> {
   await syncFile(file)
 }
 
-/** `sha256sum -c SHA256SUMS` reads it: whoever has the backup can check it without this program. */
+/** `sha256sum -c SHA256SUMS` reads it: a backup can be checked without this program. */
 async function sumsOf(copy: Database): Promise<string> {
   const rows = await recordingSums(copy)
   return rows.map(({ path: file, sha256 }) => `${sha256}  recordings/${file}\n`).join('')

@@ -54,7 +54,7 @@ export async function keptSecret(file: string): Promise<Uint8Array> {
   if (secret.length < MIN_BYTES) {
     throw new Error(`the secret in ${file} is shorter than 32 bytes; remove the file to have a new one made`)
   }
-  // Also where it was there before: who made it may have ended before its name was durable.
+  // Also for a file that was there: the process that made it may have ended before its name was durable.
   await syncFolder(path.dirname(file))
   return secret
 }

@@ -4,7 +4,7 @@
  */
 import { registerHooks } from 'node:module'
 
-/** Takes effect for what is loaded afterwards: whoever calls it imports the rest dynamically. Twice is harmless. */
+/** Takes effect for what is loaded afterwards: its caller imports the rest dynamically. Twice is harmless. */
 export function loadDrizzleAsCommonJs(): void {
   registerHooks({
     resolve(specifier, context, nextResolve) {

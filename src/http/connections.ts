@@ -1,5 +1,5 @@
 /**
- * How many connections one address may have open: each may hold an answer that nobody takes.
+ * How many connections one address may have open: each may hold an answer that its client does not read.
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'

@@ -74,7 +74,7 @@ export function requestLog(log: Log) {
   }
 }
 
-/** A 5xx that is no fault of ours: the client comes again, and nobody has to look into it. */
+/** A 5xx that is no fault of ours: the client comes again, and the operator has nothing to look into. */
 const EXPECTED: ReadonlySet<string> = new Set<ErrorCode>(['shutting_down', 'too_many_uploads'])
 const isExpected = (error: unknown): boolean => error instanceof ServiceError && EXPECTED.has(error.code)
 

@@ -23,7 +23,7 @@ export function joinTinyPieces(req: IncomingMessage): void {
 
   function handOn(): void {
     if (!together || filled === 0) return
-    // A copy: whoever keeps a few bytes must not keep all the room for more.
+    // A copy: a reader that keeps a few bytes must not keep the whole buffer alive.
     const bytes = Buffer.from(together.subarray(0, filled))
     filled = 0
     if (!req.destroyed) push(bytes)

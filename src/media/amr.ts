@@ -18,7 +18,7 @@ const framesOf = (frameBytes: readonly number[]): FrameKind => ({
     if ((header & 0x83) !== 0) return 0 // padding
     const length = frameBytes[(header >> 3) & 15] ?? 0
     if (header !== 0) return length
-    // The lowest mode, marked as damaged. If it is zeros throughout it is no frame, but room that nobody wrote to.
+    // The lowest mode, marked as damaged. If it is zeros throughout it is no frame, but room that was never written to.
     for (let i = at; i < at + length; i++) if (bytes[i] !== 0) return length
     return 0
   },

@@ -1,8 +1,8 @@
 /**
  * The thread that looks into media files, one at a time, for `inspect.ts`; the file it is started with.
  *
- * It may be ended at any moment, holds nothing worth keeping, and writes nothing. Reading is synchronous: nobody else
- * waits here.
+ * It may be ended at any moment, holds nothing worth keeping, and writes nothing. Reading is synchronous:
+ * nothing else runs in this thread.
  */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { setPriority } from 'node:os'

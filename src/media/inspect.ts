@@ -1,9 +1,9 @@
 /**
- * Looking into files from strangers without making anybody wait: in a few threads, each file against a deadline.
+ * Looking into files from strangers without making other requests wait: in a few threads, each file against a deadline.
  *
  * Parsers of media are other people's code over bytes that a client chose; some inputs keep one busy for minutes, or fill
- * its memory. Here that costs its file the duration and nobody anything: the thread is ended, and what the first bytes
- * show is the answer. A thread opens the file by its path. Knows threads; what the bytes mean is `media-type.ts`.
+ * its memory. Here that costs its own file the duration and other files nothing: the thread is ended, and what the
+ * first bytes show is the answer. A thread opens the file by its path. Knows threads; what the bytes mean is `media-type.ts`.
  */
 import { Worker } from 'node:worker_threads'
 import { HEAD_BYTES, type Inspection, inspectHead, inspectPlainWav } from './media-type.ts'

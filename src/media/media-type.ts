@@ -1,7 +1,7 @@
 /**
  * What recorded bytes are: their media type, how long they play, and whether browsers play them.
  *
- * The type goes by the bytes, and by the file name's extension only where the bytes say nothing. Pure: whoever calls
+ * The type goes by the bytes, and by the file name's extension only where the bytes say nothing. Pure: the caller
  * passes a function that reads. Made for files from strangers: whatever they hold, memory, reads and steps are bounded
  * and linear, and a file that makes no sense is `unrecognised`, never an error. Tags, covers and comments are passed over
  * unread. A duration that might be wrong by more than 2 % is not told.
@@ -118,7 +118,7 @@ export function inspectPlainWav(head: Uint8Array, size: number): Inspection | un
   return found && inspectionOf(found, '')
 }
 
-/** What the first bytes show, by the same few steps whatever they are: for files that nobody could look into in time. */
+/** What the first bytes show, by the same few steps whatever they are: for files that could not be looked into in time. */
 export function inspectHead(head: Uint8Array, filename: string): Inspection {
   const bytes = asBuffer(head)
   const kind = KINDS.find(({ isHead }) => isHead(bytes)) ?? streamOf(bytes)?.kind

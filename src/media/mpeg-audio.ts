@@ -46,7 +46,7 @@ export const MPEG_AUDIO: FrameKind = {
     if (rate === 0 || (layer !== 1 && layer !== 2 && layer !== 3)) return 0
     const kbits = KBITS[isVersion1(bytes, at) ? 'v1' : 'v2'][layer][(bytes[at + 2] ?? 0) >> 4] ?? 0
     const padding = ((bytes[at + 2] ?? 0) >> 1) & 1
-    if (kbits === 0) return 0 // free format: nobody records it
+    if (kbits === 0) return 0 // free format: no recorder writes it
     if (layer === 1) return (Math.floor((12_000 * kbits) / rate) + padding) * 4
     return Math.floor((samplesAt(bytes, at) * 125 * kbits) / rate) + padding
   },

@@ -1,5 +1,5 @@
 /**
- * Playback: a recording's bytes to whoever may hear it (RFC 9110), and the links that players use.
+ * Playback: a recording's bytes to those who may hear it (RFC 9110), and the links that players use.
  *
  * One row → rights → preconditions → range → bytes. Behind nginx the service decides, and nginx sends what needs no
  * further judgement.
@@ -34,8 +34,8 @@ const PATH = '/api/leads/:leadId/recordings/:recordingId'
 const MAX_LINK_SECONDS = 3_600
 
 /**
- * To be kept by the listener's own browser, and asked for again at each use: rights may have ended. Nobody on the way
- * may recode the bytes, since ranges count them.
+ * To be kept by the listener's own browser, and asked for again at each use: rights may have ended. A proxy
+ * may not recode the bytes, since ranges count them.
  */
 const CACHE_CONTROL = 'private, no-cache, no-transform'
 

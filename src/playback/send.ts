@@ -57,7 +57,7 @@ export type Segment = string | ByteRange
 /**
  * Sends `segments` one after the other and ends the response.
  *
- * Resolves when the kernel has taken all or the listener has left; which of the two, nobody needs to know.
+ * Resolves when the kernel has taken all or the listener has left; no caller needs to know which.
  *
  * @param writeHead called once, when the first bytes of the file are at hand
  * @throws TruncatedFile or what reading throws; the response is destroyed if its head was out already

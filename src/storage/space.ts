@@ -20,7 +20,7 @@ export interface Promised {
   offset: number
   /** Whose share it is of; none for work of our own on bytes that have come. */
   callerId?: string
-  /** No byte has come, and nobody is sending one: others that need the room may have it. */
+  /** No byte has come and none is on its way: other uploads that need the room may have it. */
   givesWay?: boolean
 }
 

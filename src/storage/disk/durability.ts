@@ -1,7 +1,7 @@
 /**
  * Making names durable: a file that was created, renamed or removed stays so only once its directory is synced.
  *
- * Whoever asks while a sync of the same directory runs shares the next one, so that many uploads pay for few syncs.
+ * A call that comes while a sync of the same directory runs shares the next one: many uploads pay for few syncs.
  */
 import { closeSync, fsync as fsyncCallback, openSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'

@@ -32,7 +32,7 @@ export class GrowingFiles {
   async use<T>(file: string, fresh: boolean, work: (fd: number) => Promise<T>): Promise<T> {
     if (fresh) this.forget(file)
     const known = this.#kept.get(file)
-    // While it is used nobody else has it, to close it or for another use.
+    // While it is used it is not in the map, so that no other call closes or uses it.
     this.#kept.delete(file)
     const fd = known?.fd ?? (await this.#open(file, fresh))
     try {
@@ -45,7 +45,7 @@ export class GrowingFiles {
     }
   }
 
-  /** The file is moved, replaced or removed: nobody gets it any more. */
+  /** The file is moved, replaced or removed: it is closed, and the next use opens it again. */
   forget(file: string): void {
     const kept = this.#kept.get(file)
     if (!kept) return

@@ -23,9 +23,9 @@ export interface OpenFile {
 export interface OpenFiles {
   /** @throws ENOENT when there is no such file */
   acquire(key: string): OpenFile | Promise<OpenFile>
-  /** The file is about to go: nobody gets it any more, and its last reader closes it. */
+  /** The file is about to go: no new reader gets it, and its last reader closes it. */
   forget(key: string): void
-  /** Closes all that nobody reads, the rest as soon as nobody does. */
+  /** Closes the files that have no reader now, and each of the rest when its last reader is done. */
   close(): void
 }
 

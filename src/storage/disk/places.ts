@@ -2,8 +2,8 @@
  * The directories that the settings name: made where they are missing, and what is wrong with them told as faults of the
  * settings.
  */
-import type { Places } from './config/config.ts'
-import { assertWritable, isDirectory, lookAtDirectory, makeDirectory } from './storage/disk/directories.ts'
+import type { Places } from '../../config/config.ts'
+import { assertWritable, isDirectory, lookAtDirectory, makeDirectory } from './directories.ts'
 
 /** In the order in which they are made: what lies in a directory with a fault is not told of again. */
 const SETTINGS = [

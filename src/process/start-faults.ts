@@ -1,5 +1,5 @@
 /** Faults of a start that an operator mends: what to do, in a sentence. */
-import type { Config } from './config/config.ts'
+import type { Config } from '../config/config.ts'
 
 /** @returns undefined for a fault of another kind */
 export function whatToDo(error: unknown, { host, port, dataDir }: Config): string | undefined {

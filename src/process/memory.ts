@@ -1,5 +1,5 @@
 /**
- * Memory after a load: what the heap grew by is given back to the system once nobody comes.
+ * Memory after a load: what the heap grew by is given back to the system once no request has come for a while.
  *
  * V8 collects when something is allocated. A server that has nothing to do allocates nothing, so that what a load left
  * behind would be held for as long as it is quiet.
@@ -8,7 +8,7 @@ import v8 from 'node:v8'
 import vm from 'node:vm'
 
 const LOOK_EVERY_MS = 1_000
-/** So long nobody must have come: a collection keeps whoever comes then waiting, some 100 ms on a slow core. */
+/** So long no request must have come: one that comes during a collection waits for it, some 100 ms on a slow core. */
 const AT_REST_MS = 2_000
 /** A heap that has grown by less is left alone. */
 const GROWTH = 1.25

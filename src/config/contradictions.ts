@@ -1,0 +1,61 @@
+/** Settings that are sound each by itself and do not go together. */
+import path from 'node:path'
+import { namedPaths } from './named-paths.ts'
+import { KEY_SETTINGS, SECRET, type SettingName, type Values } from './settings.ts'
+import { ASYMMETRIC, MIN_SECRET_BYTES, SYMMETRIC } from './values.ts'
+
+/** @param keys the settings of a key that are given @returns the faults, one sentence each */
+export function contradictions(values: Values, keys: readonly SettingName[]): string[] {
+  const faults: string[] = []
+
+  if (keys.length > 1) faults.push(`${keys.join(' and ')} are given: expected one of them`)
+  if (keys.length === 0 && values.NODE_ENV === 'production') {
+    faults.push(`none of ${KEY_SETTINGS.join(', ')} is given: expected one of them in production`)
+  }
+  if (keys.length <= 1) faults.push(...algorithmFaults(values, keys[0]))
+
+  const chunk = values.RECORDINGS_CHUNK_SIZE
+  const maxChunk = values.RECORDINGS_MAX_CHUNK_SIZE
+  if (chunk !== undefined && maxChunk !== undefined && chunk > maxChunk) {
+    faults.push(
+      `RECORDINGS_CHUNK_SIZE is ${chunk} bytes: expected no more than RECORDINGS_MAX_CHUNK_SIZE, ${maxChunk} bytes`,
+    )
+  }
+
+  const { database, recordings, uploads } = namedPaths(values)
+  if (contains(recordings, uploads) || contains(uploads, recordings)) {
+    faults.push(
+      `the recordings (${recordings}) and the uploads (${uploads}) lie inside each other: ` +
+        'expected separate directories in RECORDINGS_DIR and RECORDINGS_UPLOADS_DIR',
+    )
+  }
+  for (const [name, place] of [
+    ['RECORDINGS_DIR', recordings],
+    ['RECORDINGS_UPLOADS_DIR', uploads],
+  ] as const) {
+    if (contains(place, database))
+      faults.push(`${name} is ${place}: expected a directory that does not hold ${database}`)
+  }
+  return faults
+}
+
+function algorithmFaults(values: Values, key: SettingName | undefined): string[] {
+  const symmetric = key === undefined || key === SECRET
+  const secretBytes = values[SECRET]?.length
+  const refused = (values.RECORDINGS_JWT_ALGORITHMS ?? []).flatMap((name) => {
+    const needed = SYMMETRIC[name]?.minSecretBytes
+    if (symmetric !== (needed !== undefined)) return [`${name} does not go with ${key ?? 'the secret made here'}`]
+    if (needed === undefined) return []
+    if (key === undefined && needed > MIN_SECRET_BYTES) return [`${name} needs a RECORDINGS_JWT_SECRET`]
+    if (secretBytes !== undefined && needed > secretBytes) return [`${name} needs a secret of ${needed} bytes or more`]
+    return []
+  })
+  const expected = symmetric ? Object.keys(SYMMETRIC) : ASYMMETRIC
+  if (refused.length === 0) return []
+  return [`RECORDINGS_JWT_ALGORITHMS: ${refused.join('; ')}: expected among ${expected.join(', ')}`]
+}
+
+const contains = (directory: string, place: string) => {
+  const relative = path.relative(directory, place)
+  return !(relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
+}

@@ -1,0 +1,54 @@
+/** What the documents say of the repository, held against it. */
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...globSync('{docs,changelog}/**/*.md')]
+const textOf = (page: string) => readFileSync(page, 'utf8')
+
+test.for(PAGES)('every path and link in %s leads somewhere', (page) => {
+  const text = textOf(page)
+  const named = Array.from(
+    text.matchAll(/`((?:src|test|deploy|changelog|bench|bin|drizzle)\/[\w./-]+)`/g),
+    ([, at = '']) => at,
+  )
+  // Of a change, links are as from CHANGELOG.md.
+  const folder = page.startsWith('changelog/') ? '.' : path.dirname(page)
+  const linked = Array.from(text.matchAll(/\]\((?!\w+:)([^)#\s]+)/g), ([, to = '']) => path.join(folder, to))
+  expect([...named, ...linked].filter((place) => !existsSync(place))).toEqual([])
+})
+
+test('docs/architecture.md has a line for every room', () => {
+  const rooms = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  const text = textOf('docs/architecture.md')
+  expect(rooms.map(({ name }) => name).filter((name) => !text.includes(`| \`src/${name}/\` |`))).toEqual([])
+})
+
+test('CONTRIBUTING.md names scripts that there are', () => {
+  const { scripts } = JSON.parse(textOf('package.json'))
+  const named = Array.from(textOf('CONTRIBUTING.md').matchAll(/`npm (?:run )?([a-z][\w:]*)/g), ([, name = '']) => name)
+  const npm = ['ci', 'install']
+  expect(named.filter((name) => !npm.includes(name) && scripts[name] === undefined)).toEqual([])
+})
+
+describe('decision records', () => {
+  const records = globSync('docs/decisions/*.md').sort()
+
+  test.for(records)('%s has its number, a date, a status, context, decision, consequences and limits', (record) => {
+    const number = Number(path.basename(record).slice(0, 4))
+    const text = textOf(record)
+    expect(text).toMatch(
+      new RegExp(`^# ${number}\\. .+\\n\\n\\*\\*Date\\.\\*\\* \\d{4}-\\d\\d-\\d\\d\\. \\*\\*Status\\.\\*\\* \\S`),
+    )
+    const at = ['**Context.**', '**Decision.**', '**Consequences.**', 'What limits us: '].map((part) =>
+      text.indexOf(part),
+    )
+    expect(at.every((position, index) => position > (at[index - 1] ?? 0))).toBe(true)
+  })
+
+  test('their numbers follow each other', () => {
+    expect(records.map((record) => Number(path.basename(record).slice(0, 4)))).toEqual(
+      records.map((_, index) => index + 1),
+    )
+  })
+})
