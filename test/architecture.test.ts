@@ -103,6 +103,11 @@ const RULES: Rule[] = [
     never: ['better-sqlite3', 'drizzle-orm/{better-sqlite3,*-core}{,/**}'],
     why: 'db/ alone knows which database it is',
   },
+  {
+    files: ['!doors/tus/*'],
+    never: ['@tus/*'],
+    why: 'the tus door keeps its library to itself',
+  },
   { files: ['!log.ts'], never: ['pino', 'pino-pretty'], why: 'log.ts alone knows what writes the log' },
   {
     files: ['!{main,cli}.ts'],
@@ -182,7 +187,10 @@ describe('the table refuses', () => {
     ['storage/disk/library.ts', "export const open = () => import('../../db/database.ts')"],
     ['db/database.ts', "import type { Library } from '../storage/disk/library.ts'"],
     ['db/database.ts', "export { x } from '../storage/disk/staging.ts'"],
-    ['uploads/ingest.ts', "import { x } from '../doors/tus/tus.ts'"],
+    ['uploads/ingest.ts', "import { x } from '../doors/tus/routes.ts'"],
+    ['uploads/locker.ts', "import type { Lock } from '@tus/server'"],
+    ['storage/disk/staging.ts', "import { FileStore } from '@tus/file-store'"],
+    ['doors/form/simple-upload.ts', "import { Upload } from '@tus/server'"],
     ['uploads/ingest.ts', "import type { IncomingMessage } from 'node:http'"],
     ['uploads/sweep.ts', "import { x } from '../app.ts'"],
     ['uploads/finishing.ts', "import type { Tokens } from '../auth/tokens.ts'"],
