@@ -3,7 +3,6 @@
  */
 import { ERRORS } from '@tus/server'
 import { eq, sql } from 'drizzle-orm'
-import type { Request } from 'express'
 import { preparedOnce } from '../../db/database.ts'
 import { type Recording, recordings, type UploadRow } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
@@ -22,7 +21,7 @@ const sha256ById = preparedOnce((orm) =>
 
 export const addressOfUpload = (
   { config }: Pick<TusParts, 'config'>,
-  req: Request,
+  req: Context['req'],
   { leadId, id }: { leadId: string; id: string },
 ): string => addressOf(req, config.publicUrl, `/api/leads/${leadId}/uploads/${id}`)
 
@@ -33,7 +32,7 @@ const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: UploadRow) => 
 /** Where the upload's recording is and what it is, as long as it is there. */
 export async function recordingHeaders(
   { config, db }: Pick<TusParts, 'config' | 'db'>,
-  req: Request,
+  req: Context['req'],
   row: UploadRow,
   made?: Recording,
 ): Promise<Record<string, string>> {
@@ -50,7 +49,7 @@ export async function recordingHeaders(
 export async function uploadHeaders(
   parts: TusParts,
   method: string,
-  req: Request,
+  req: Context['req'],
   row: UploadRow,
   made?: Recording,
 ): Promise<Record<string, string>> {

@@ -1,19 +1,19 @@
 /**
  * HEAD, PATCH and DELETE: an upload asked about, continued or ended.
  */
-import type { Request, Response } from 'express'
 import { ServiceError } from '../../errors.ts'
 import { isFinal } from '../../uploads/concatenation.ts'
 import { checksumOf } from './checksum.ts'
-import { askedBy, type Context } from './context.ts'
+import { askedBy, type Context, type Exchange } from './context.ts'
 import { exchange, type TusDoor } from './exchange.ts'
 import { checkPatch } from './headers.ts'
 
-export async function change(door: TusDoor, method: string, req: Request, res: Response): Promise<void> {
-  const { caller, lead } = await askedBy(door.db, req, res)
+export async function change(door: TusDoor, method: string, at: Exchange): Promise<void> {
+  const { caller, lead } = await askedBy(door.db, at)
+  const { req } = at
   const uploadId = req.params.uploadId as string
   const row = await door.ingest.findFor(caller, lead.id, uploadId)
-  const context: Context = { req, res, caller, lead, uploadId }
+  const context: Context = { ...at, caller, lead, uploadId }
   if (method === 'PATCH') {
     checkPatch(req.headers)
     context.check = checksumOf(req)

@@ -24,10 +24,14 @@ export interface TusParts {
   creating: Map<string, Context>
 }
 
-/** What is settled about a request before the engine sees it, and what comes up on the way. */
-export interface Context {
+/** A request and its answer. */
+export interface Exchange {
   req: Request
   res: Response
+}
+
+/** What is settled about a request before the engine sees it, and what comes up on the way. */
+export interface Context extends Exchange {
   caller: Caller
   lead: Lead
   /** Of a creation. */
@@ -74,7 +78,7 @@ export function contextAt(req: unknown): Context {
 export const contextOf = (request: unknown): Context => contextAt((request as EngineRequest).runtime.node.req)
 
 /** Who asks, and for which lead. @throws ServiceError 403 or 404 */
-export async function askedBy(db: Database, req: Request, res: Response): Promise<Pick<Context, 'caller' | 'lead'>> {
+export async function askedBy(db: Database, { req, res }: Exchange): Promise<Pick<Context, 'caller' | 'lead'>> {
   const caller = callerOf(res)
   return { caller, lead: await leadFor(db, caller, req.params.leadId as string, 'upload') }
 }

@@ -2,7 +2,6 @@
  * The beginning of an upload by tus: what a creation must promise before a byte is sent, and the row it makes
  * (§ Creation).
  */
-import type { Request } from 'express'
 import { ServiceError } from '../../errors.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
@@ -68,7 +67,7 @@ export async function begin(parts: TusParts, context: Context, id: string): Prom
  * The key of a whole, and what a repeat must say again: pairs in any order, and the digest in any form. The parts of a
  * final upload are not compared: who never heard of it sends them again, to other addresses.
  */
-export function keyOf({ headers }: Request, { length, concat, metadata }: Creation, sha256: string | undefined) {
+export function keyOf({ headers }: Context['req'], { length, concat, metadata }: Creation, sha256: string | undefined) {
   const pairs = [...metadata]
     .filter(([name]) => name !== 'sha256')
     .sort(([a], [b]) => (a < b ? -1 : 1))

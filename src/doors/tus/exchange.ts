@@ -1,7 +1,6 @@
 /**
  * One request through the engine: its answer, with what ours say beyond it; and what becomes of a creation that failed.
  */
-import type { Request, Response } from 'express'
 import type { UploadRow } from '../../db/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { endAnswer } from '../../http/early-answers.ts'
@@ -22,7 +21,7 @@ export async function exchange(door: TusDoor, method: string, context: Context, 
   const { req, res } = context
   setContext(req, context)
   const answer = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
-  if (context.repeated !== undefined) return answerAgain(door, req, res, context.repeated)
+  if (context.repeated !== undefined) return answerAgain(door, context, context.repeated)
   const { error, cut, isKeyed = false, isKnown } = context
   if (context.creation && isAbandoned({ error, cut, isKeyed, isKnown })) await abandon(door, context)
   if (context.error || !answer.ok) {
@@ -47,7 +46,7 @@ async function abandon({ ingest, locker }: TusDoor, context: Context): Promise<v
 }
 
 /** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
-async function answerAgain(door: TusDoor, req: Request, res: Response, id: string): Promise<void> {
+async function answerAgain(door: TusDoor, { req, res }: Context, id: string): Promise<void> {
   const { ingest, locker } = door
   const gone = new AbortController()
   res.once('close', () => gone.abort())

@@ -67,12 +67,12 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
   router.use(required(tokens), takesNoQuery)
   router.all('/', (req, res) => {
     if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('GET, HEAD, POST, OPTIONS')
-    return create(door, req, res)
+    return create(door, { req, res })
   })
   router.all('/:uploadId', (req, res) => {
     const method = methodOf(req.method, req.headers)
     if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw notAllowed('HEAD, PATCH, DELETE, OPTIONS')
-    return change(door, method, req, res)
+    return change(door, method, { req, res })
   })
 
   return router
