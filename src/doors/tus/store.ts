@@ -36,6 +36,7 @@ export class TusStore extends FileStore {
     return this.#core.declareLength(id, length)
   }
 
+  /** The engine appends with more to say; what the library might write by itself goes the same way. */
   override async write(source: Readable, id: string): Promise<number> {
     return (await this.#core.append(id, source)).offset
   }
