@@ -4,9 +4,10 @@
 import cors from 'cors'
 import express, { type Express, type RequestHandler } from 'express'
 import { required } from './auth/required.ts'
-import { legacyRoutes } from './doors/legacy/legacy.ts'
+
 import { openUploads } from './doors/open-uploads.ts'
-import { tusErrors, tusRoutes } from './doors/tus/tus.ts'
+import { recordingsPost } from './doors/recordings-post.ts'
+import { tusErrors, tusRoutes } from './doors/tus/routes.ts'
 import { letBodyCome } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
@@ -88,7 +89,7 @@ export function createApp(service: Service): Express {
   })
   app.use('/api/leads/:leadId/recordings/:recordingId', letBody)
   app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
-  app.use('/api/leads/:leadId/recordings', legacyRoutes(service))
+  app.use('/api/leads/:leadId/recordings', recordingsPost(service))
   app.use('/api', required(tokens))
   app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, clock }))

@@ -91,7 +91,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     clock,
     limits: config.uploads,
     crashAt: config.crashAt,
-    staging: (configstore) => new Staging({ directory: config.uploadsDir, configstore }),
+    staging: new Staging({ directory: config.uploadsDir }),
   })
   const sweep = createSweep({
     db,

@@ -14,8 +14,7 @@ afterAll(() => rmSync(directory, { recursive: true }))
 afterEach(() => {
   vi.useRealTimers()
 })
-const configstore = { get: async () => undefined, set: async () => {}, delete: async () => {} }
-const staging = new Staging({ directory, configstore })
+const staging = new Staging({ directory })
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const from = (bytes: Uint8Array) => Readable.from([bytes], { objectMode: false })
 const sized = (id: string) => statSync(path.join(directory, id)).size

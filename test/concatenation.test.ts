@@ -11,8 +11,7 @@ import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'concatenation-'))
 afterAll(() => rmSync(directory, { recursive: true }))
-const configstore = { get: async () => undefined, set: async () => {}, delete: async () => {} }
-const open = () => new Staging({ directory, configstore })
+const open = () => new Staging({ directory })
 let made = 0
 
 /** Parts of these sizes in the staging, which keeps the memory it is given, their bytes together, and a name for the whole. */

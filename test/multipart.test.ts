@@ -1,7 +1,8 @@
 import { Busboy } from '@fastify/busboy'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { boundaryOf, MultipartReader, type Part, parseContentType } from '../src/doors/form/multipart.ts'
+import { parseContentType } from '../src/doors/content-type.ts'
+import { boundaryOf, MultipartReader, type Part } from '../src/doors/form/multipart.ts'
 import { ServiceError } from '../src/errors.ts'
 
 interface ReadPart extends Part {

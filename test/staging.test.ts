@@ -8,8 +8,7 @@ import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'staging-'))
 afterAll(() => rmSync(directory, { recursive: true }))
-const configstore = { get: async () => undefined, set: async () => {}, delete: async () => {} }
-const staging = new Staging({ directory, configstore })
+const staging = new Staging({ directory })
 const MIB = 2 ** 20
 
 /** A source that has brought these bytes, and may bring more. */

@@ -8,7 +8,6 @@ import { DataStore, ERRORS, type Lock, Server, Upload } from '@tus/server'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { createEngine } from '../src/doors/tus/engine.ts'
 import { forEngine } from '../src/doors/tus/headers.ts'
-import type { Staging } from '../src/storage/disk/staging.ts'
 
 /** What the library did, in order. */
 let log: string[]
@@ -57,7 +56,7 @@ function engineOf(write: (maxBytes: number) => number, overrides: { onUploadFini
   const errors: unknown[] = []
   const engine = createEngine({
     path: '/',
-    datastore: store as unknown as Staging,
+    datastore: store,
     locker: {
       newLock: (id: string): Lock => ({
         lock: async (signal, cancel) => {

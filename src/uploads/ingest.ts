@@ -6,7 +6,6 @@
  */
 
 import type { Readable } from 'node:stream'
-import { type KvStore, Upload } from '@tus/server'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { type Database, must, type Statement, UniqueViolation } from '../db/database.ts'
@@ -65,7 +64,7 @@ export interface Seal {
 
 interface Parts {
   db: Database
-  staging: (configstore: KvStore<Upload>) => Staging
+  staging: Staging
   library: Library
   space: Space
   inspector: Inspector
@@ -78,7 +77,7 @@ interface Parts {
 export type Ingest = ReturnType<typeof createIngest>
 
 export function createIngest(parts: Parts) {
-  const { db, library, space, inspector, events, clock, limits } = parts
+  const { db, staging, library, space, inspector, events, clock, limits } = parts
   let draining = false
 
   /** Kills the process at a named step; only tests of crashes set one. */
@@ -86,19 +85,6 @@ export function createIngest(parts: Parts) {
     if (parts.crashAt === name) process.kill(process.pid, 'SIGKILL')
   }
 
-  /**
-   * The uploads table as the configstore of @tus/file-store: what it gets is what a client may see, what it sets is a
-   * length declared late, what it deletes is terminated. Rows themselves are made by `begin`.
-   */
-  const configstore: KvStore<Upload> = {
-    get: async (id) => asUpload(await look(id)),
-    set: async (id, upload) => {
-      const { row } = await load(id)
-      if (upload.size !== undefined && row.length === null) await declareLength(id, upload.size)
-    },
-    delete: (id) => ends.terminate(id),
-  }
-  const staging = parts.staging(configstore)
   const silence = createSilence({ db, clock })
   const register = createRegister({ db, staging, library, space, events, clock, silence, limits })
   const seals = new Seals()
@@ -458,6 +444,7 @@ export function createIngest(parts: Parts) {
     concatenate,
     finish,
     cancel: ends.cancel,
+    terminate: ends.terminate,
     abandon: ends.abandon,
     abandoned: ends.abandoned,
     expire: ends.expire,
@@ -474,10 +461,6 @@ export function createIngest(parts: Parts) {
     expiresAtMs: (row: UploadRow) => expiryOf(row, limits.expiresAfterMs) - Math.max(0, row.lastByteAtMs - clock.now()),
   }
 }
-
-/** What the library asks of an upload; its metadata and its age are answered by the door. */
-const asUpload = ({ id, offset, length }: UploadRow) =>
-  new Upload({ id, offset, ...(length !== null && { size: length }) })
 
 const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
 

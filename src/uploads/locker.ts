@@ -2,11 +2,17 @@
  * One writer at a time for each upload.
  *
  * First come, first served; waiters sleep. A request that wants an upload which is held asks its holder to let go:
- * the holder stores what it has and unlocks, so nobody waits for somebody else's dead connection. It implements the
- * `Locker` interface of @tus/server, and the other doors take the same locks.
+ * the holder stores what it has and unlocks, so nobody waits for somebody else's dead connection. All doors take the same
+ * locks.
  */
-import type { Lock, Locker } from '@tus/server'
 import { ServiceError } from '../errors.ts'
+
+/** A lock that is taken in one place and given back in another. */
+export interface Lock {
+  /** @throws ServiceError `upload_locked` when it can't be had in time; @param onWanted asks the holder to let go */
+  lock(signal: AbortSignal, onWanted: () => void): Promise<void>
+  unlock(): Promise<void>
+}
 
 interface Waiter {
   /** Undefined for a holder that will be done shortly anyway. */
@@ -19,7 +25,7 @@ interface Held {
   queue: Waiter[]
 }
 
-export class UploadLocker implements Locker {
+export class UploadLocker {
   readonly #held = new Map<string, Held>()
   readonly #waitMs: number
   readonly #onTakeover: (id: string) => void
@@ -33,8 +39,8 @@ export class UploadLocker implements Locker {
   newLock(id: string): Lock {
     let mine: Waiter | undefined
     return {
-      lock: async (signal, cancelReq) => {
-        mine = await this.#take(id, signal, cancelReq)
+      lock: async (signal, onWanted) => {
+        mine = await this.#take(id, signal, onWanted)
       },
       unlock: async () => {
         if (mine) this.#release(id, mine)

@@ -6,12 +6,11 @@
  */
 import { ServiceError } from '../../errors.ts'
 import { assertPlainPart } from '../../http/plain-body.ts'
+import { parametersOf, parseContentType } from '../content-type.ts'
 import { filenameOf, unescapeName } from './part-filename.ts'
 
 /** The headers of one part, in bytes. */
 const MAX_HEADER_BYTES = 16 * 1024
-const NAME = "([\\w!#$%&'*+.^`|~-]+)"
-const QUOTED = '"((?:[^"\\\\]|\\\\[^])*)"'
 
 /** One part of a form. */
 export interface Part {
@@ -30,24 +29,6 @@ export interface Sink {
 }
 
 const malformed = (sentence: string) => new ServiceError('invalid_request', `The form is not well formed: ${sentence}.`)
-
-/** The media type of a `Content-Type` (RFC 9110 §8.3.1) in lower case, and its parameters by their names in lower case. */
-export function parseContentType(header: string | undefined): { type: string; parameters: Map<string, string> } {
-  const [type = ''] = /^[^;]*/.exec(header ?? '') ?? []
-  return { type: type.trim().toLowerCase(), parameters: parametersOf((header ?? '').slice(type.length)) }
-}
-
-function parametersOf(text: string): Map<string, string> {
-  const parameters = new Map<string, string>()
-  for (const [, name = '', quoted, token] of text.matchAll(
-    new RegExp(`;\\s*${NAME}\\s*=\\s*(?:${QUOTED}|([^;\\s]*))`, 'g'),
-  )) {
-    const key = name.toLowerCase()
-    // Old browsers send `C:\calls\a.wav` as it is: only what must be escaped is taken for escaped.
-    if (!parameters.has(key)) parameters.set(key, quoted?.replace(/\\(["\\])/g, '$1') ?? token ?? '')
-  }
-  return parameters
-}
 
 function parsePart(header: Buffer): Part {
   const text = header.toString()

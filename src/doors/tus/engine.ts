@@ -10,9 +10,8 @@
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import { type Locker, Server, type ServerOptions, type Upload } from '@tus/server'
+import { type DataStore, type Locker, Server, type ServerOptions, type Upload } from '@tus/server'
 import { endAnswer } from '../../http/early-answers.ts'
-import type { Staging } from '../../storage/disk/staging.ts'
 import type { EngineHeaders } from './headers.ts'
 
 /** What the handlers of @tus/server 2.4 read of a request. */
@@ -57,7 +56,7 @@ class HeadersView {
 export type WriteBody = (body: Readable, upload: Upload, maxBytes: number, signal: AbortSignal) => Promise<number>
 
 export interface EngineOptions extends Omit<ServerOptions, 'locker' | 'datastore'> {
-  datastore: Staging
+  datastore: DataStore
   locker: Locker
   writeBody: WriteBody
 }

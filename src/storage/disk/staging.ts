@@ -1,9 +1,8 @@
 /**
- * Bytes on their way: one file per upload in the uploads directory, on @tus/file-store with a configstore that is the
- * uploads table, so that no sidecar files exist.
+ * Bytes on their way: one file per upload in the uploads directory, and nothing beside it that says what it is of.
  *
- * What the library leaves open is done here: an offset is told only after `fdatasync`, what a dead or displaced connection
- * left is kept, an error keeps its errno, and the SHA-256 is there when the last byte is. Knows files and the configstore; knows nothing of the database or of HTTP.
+ * An offset is told only after `fdatasync`, what a dead or displaced connection left is kept, an error keeps its errno,
+ * and the SHA-256 is there when the last byte is. Knows files; knows nothing of rows or of HTTP.
  */
 
 import { createHash } from 'node:crypto'
@@ -21,8 +20,6 @@ import { open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { FileStore } from '@tus/file-store'
-import type { KvStore, Upload } from '@tus/server'
 import { ServiceError } from '../../errors.ts'
 import { isId } from '../../ids.ts'
 import { sha256Of } from '../digest.ts'
@@ -41,7 +38,9 @@ const LOOK_EVERY_MS = 100
 const WARM_UPLOADS = 4_000
 /** Read and written at once when one file is copied into another. */
 const COPY_BYTES = 1024 * 1024
-export class Staging extends FileStore {
+
+export class Staging {
+  readonly directory: string
   readonly #warm = new Map<string, Warm>()
   readonly #growing = new GrowingFiles()
   readonly #writers = new Set<Writer>()
@@ -49,30 +48,9 @@ export class Staging extends FileStore {
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
 
-  constructor(options: { directory: string; configstore: KvStore<Upload> }) {
-    mkdirSync(options.directory, { recursive: true, mode: 0o700 })
-    super(options)
-  }
-
-  /** An upload begins in the configstore alone; its file comes with its first byte. */
-  override async create(upload: Upload): Promise<Upload> {
-    await this.configstore.set(upload.id, upload)
-    return upload
-  }
-
-  /** What the table says; a file that is longer holds bytes that were never acknowledged. */
-  override async getUpload(id: string): Promise<Upload> {
-    return (await this.configstore.get(id)) as Upload
-  }
-
-  override async remove(id: string): Promise<void> {
-    await this.configstore.delete(id)
-  }
-
-  override async write(source: Readable, id: string, offset: number): Promise<number> {
-    const written = await this.append(source, id, offset)
-    if (written.error) throw written.error
-    return written.offset
+  constructor({ directory }: { directory: string }) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    this.directory = directory
   }
 
   /**

@@ -1,0 +1,82 @@
+/**
+ * What the bytes of a form's file are for: an upload of their own, or, under a key that has its recording, a look at
+ * whether they are those of the first time.
+ */
+import type { Lead } from '../../db/schema.ts'
+import { newId } from '../../ids.ts'
+import type { Caller } from '../../leads/rights.ts'
+import { idempotencyOf } from '../../uploads/idempotency.ts'
+import type { Ingest } from '../../uploads/ingest.ts'
+import type { UploadLocker } from '../../uploads/locker.ts'
+import { isOpen, isWhole } from '../../uploads/upload.ts'
+
+export type Purpose = { uploadId: string; unlock(): Promise<void> } | { recordingId: string }
+
+export interface FileIntent {
+  caller: Caller
+  lead: Lead
+  /** As the client named it. */
+  filename: string
+  /** The form's `Content-Length`. */
+  expectedBytes: number | undefined
+  idempotencyKey: string | string[] | undefined
+  /** How many bytes the connection has brought: whether it is alive. */
+  bytesCome(): number
+  /** Aborts when the connection is gone. */
+  signal: AbortSignal
+}
+
+interface Parts {
+  ingest: Ingest
+  locker: UploadLocker
+  maxBytes: number
+}
+
+/**
+ * Begins the upload; or, for a key that is known, waits for the request that had it and tells what became of it.
+ *
+ * @param filename what the file is called with us
+ * @param onWanted is told when a repeat of the request waits
+ */
+export async function begin(
+  { ingest, locker, maxBytes }: Parts,
+  intent: FileIntent,
+  filename: string,
+  onWanted: () => void,
+): Promise<Purpose> {
+  const { caller, lead, expectedBytes, signal } = intent
+  const idempotency = idempotencyOf(intent.idempotencyKey, ['simple', filename])
+  for (;;) {
+    const id = newId()
+    const lock = locker.newLock(id)
+    await lock.lock(signal, onWanted)
+    try {
+      const row = await ingest.begin({
+        id,
+        door: 'simple',
+        caller,
+        leadId: lead.id,
+        filename,
+        length: null,
+        expectedBytes: expectedBytes === undefined ? undefined : Math.min(expectedBytes, maxBytes),
+        idempotency,
+      })
+      if (row.id === id) return { uploadId: id, unlock: () => lock.unlock() }
+      await lock.unlock()
+      const recordingId = await locker.hold(row.id, signal, () => outcomeOf(ingest, row.id))
+      if (recordingId !== undefined) return { recordingId }
+    } catch (error) {
+      await lock.unlock()
+      throw error
+    }
+  }
+}
+
+/** The recording of an earlier request that has ended; one that ended without leaves nothing in the way. */
+async function outcomeOf(ingest: Ingest, id: string): Promise<string | undefined> {
+  const row = await ingest.find(id)
+  if (row.state === 'finished' && row.recordingId !== null) return row.recordingId
+  if (isWhole(row)) return (await ingest.finish(id)).recordingId
+  if (isOpen(row)) await ingest.cancel(id)
+  return undefined
+}

@@ -1,0 +1,25 @@
+/**
+ * HEAD, PATCH and DELETE: an upload asked about, continued or ended.
+ */
+import { ServiceError } from '../../errors.ts'
+import { isFinal } from '../../uploads/concatenation.ts'
+import { checksumOf } from './checksum.ts'
+import { askedBy, type Context, type Exchange } from './context.ts'
+import { exchange, type TusDoor } from './exchange.ts'
+import { checkPatch } from './headers.ts'
+
+export async function change(door: TusDoor, method: string, at: Exchange): Promise<void> {
+  const { caller, lead } = await askedBy(door.db, at)
+  const { req } = at
+  const uploadId = req.params.uploadId as string
+  const row = await door.ingest.findFor(caller, lead.id, uploadId)
+  const context: Context = { ...at, caller, lead, uploadId }
+  if (method === 'PATCH') {
+    checkPatch(req.headers)
+    context.check = checksumOf(req)
+    if (row.door !== 'tus') throw new ServiceError('forbidden', 'This upload takes no bytes by tus.')
+    // § Concatenation: whatever state it is in.
+    if (isFinal(row)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
+  }
+  await exchange(door, method, context, row)
+}

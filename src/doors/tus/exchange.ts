@@ -1,0 +1,67 @@
+/**
+ * One request through the engine: its answer, with what ours say beyond it; and what becomes of a creation that failed.
+ */
+import type { UploadRow } from '../../db/schema.ts'
+import { ServiceError } from '../../errors.ts'
+import { endAnswer } from '../../http/early-answers.ts'
+import { headersOf } from '../../http/problem.ts'
+import { isAbandoned } from './abandon.ts'
+import { addressOfUpload, uploadHeaders } from './answers.ts'
+import { type Context, setContext, type TusParts } from './context.ts'
+import { type Engine, send } from './engine.ts'
+import { forEngine } from './headers.ts'
+
+/** The tus door at work: its parts, and the engine made of them. */
+export interface TusDoor extends TusParts {
+  engine: Engine
+}
+
+export async function exchange(door: TusDoor, method: string, context: Context, row?: UploadRow): Promise<void> {
+  const { engine, ingest } = door
+  const { req, res } = context
+  setContext(req, context)
+  const answer = await engine.handle(method, forEngine(req.headers, row?.length), req, res)
+  if (context.repeated !== undefined) return answerAgain(door, context, context.repeated)
+  const { error, cut, isKeyed = false, isKnown } = context
+  if (context.creation && isAbandoned({ error, cut, isKeyed, isKnown })) await abandon(door, context)
+  if (context.error || !answer.ok) {
+    res.locals.error = context.error
+    return send(req, res, answer, context.error ? headersOf(context.error, req) : {})
+  }
+  const more =
+    method === 'DELETE'
+      ? {}
+      : await uploadHeaders(door, method, req, await ingest.find(context.uploadId as string), context.recording)
+  await send(req, res, answer, { ...more, ...(context.unfinished && { 'Upload-Offset': '0' }) })
+}
+
+/** A creation whose client will never learn the upload's address leaves none behind. */
+async function abandon({ ingest, locker }: TusDoor, context: Context): Promise<void> {
+  const { uploadId } = context
+  if (uploadId === undefined) return
+  const end = async () => {
+    if (!context.isKnown) await ingest.abandon(uploadId, context.error)
+  }
+  await locker.hold(uploadId, AbortSignal.timeout(1_000), end).catch(() => {})
+}
+
+/** A creation that had its answer lost: the upload is told of as it stands, and the body is let go. */
+async function answerAgain(door: TusDoor, { req, res }: Context, id: string): Promise<void> {
+  const { ingest, locker } = door
+  const gone = new AbortController()
+  res.once('close', () => gone.abort())
+  // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
+  const row = await locker.hold(id, gone.signal, async () => {
+    const { state } = await ingest.find(id)
+    if (state === 'terminated' || state === 'rejected') throw justEnded()
+    return ingest.look(id)
+  })
+  const more = await uploadHeaders(door, 'POST', req, row)
+  res.status(201).set({ Location: addressOfUpload(door, req, row), 'Upload-Offset': String(row.offset), ...more })
+  await endAnswer(req, res, '')
+}
+
+const justEnded = () =>
+  new ServiceError('upload_locked', 'The upload that had this key has just ended; ask again for a new one.', {
+    headers: { 'Retry-After': '1' },
+  })
