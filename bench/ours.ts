@@ -29,7 +29,7 @@ export const asTelecaller = () => bearer({ sub: TELECALLER })
 
 function startArguments(): string[] {
   const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: Headers }
-  const [command, ...words] = (scripts.start ?? '').split(' ')
+  const [command, ...words] = (scripts.start ?? '').replace(/^exec /, '').split(' ')
   if (command !== 'node') throw new Error(`npm start does not run node but ${command}`)
   return words
 }

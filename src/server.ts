@@ -1,7 +1,7 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
@@ -87,7 +87,7 @@ export async function startServer(service: Service): Promise<RunningServer> {
   let closing = false
   let endedAtMs = performance.now()
 
-  const onRequest = inTurn((exchange: Exchange) => {
+  const take = inTurn((exchange: Exchange) => {
     const { req, res } = exchange
     active.add(exchange)
     res.once('close', () => {
@@ -96,9 +96,12 @@ export async function startServer(service: Service): Promise<RunningServer> {
     })
     if (closing) res.setHeader('Connection', 'close')
     takeTarget(req)
-    joinTinyPieces(req)
     app(req, res)
   })
+  const onRequest = (req: IncomingMessage, res: ServerResponse) => {
+    joinTinyPieces(req)
+    take(req, res)
+  }
   server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
   server.on('checkContinue', (req, res) => {

@@ -135,7 +135,7 @@ describe('kill -9', () => {
       await server.restart({ RECORDINGS_TEST_CRASH_AT: '' })
       const count = step === 'rights-checked' ? 0 : 1
       const recordings = async () => (await jsonOf(await server.api('GET', lead.recordings))).recordings as unknown[]
-      await expect.poll(async () => (await recordings()).length).toBe(count)
+      await expect.poll(async () => (await recordings()).length, { timeout: 10_000 }).toBe(count)
       await expect.poll(() => server.files('uploads')).toEqual([])
       const stored = async () =>
         (await server.files('recordings')).filter((file) => file.startsWith(`${lead.leadId}/`)).length

@@ -63,7 +63,9 @@ export function inTurn(handle: (exchange: Exchange) => void): (req: IncomingMess
     if (!first) return
     waitingInAll -= 1
     if (turn.waiting.length === 0) socket.resume()
-    begin(turn, first)
+    // Nobody else begins on this connection meanwhile; on the others they do, or nine hundred short requests would be one.
+    turn.current = first
+    setImmediate(() => (socket.writable ? begin(turn, first) : next(turn, socket)))
   }
 
   return (req, res) => {
