@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Staging } from '../src/storage/disk/staging.ts'
-import { assemble, partIdsOf } from '../src/uploads/concatenation.ts'
+import { assemble, partIdsOf } from '../src/uploads/parts.ts'
 import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'concatenation-'))

@@ -24,7 +24,7 @@ import type { ChunkRow } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { createBeside, type Stretch } from '../storage/disk/beside.ts'
 import type { Space } from '../storage/space.ts'
-import type { Finished } from './finishing.ts'
+import type { Finished } from './finish.ts'
 import type { Ingest } from './ingest.ts'
 import type { UploadLocker } from './locker.ts'
 import { isOpen } from './upload.ts'
@@ -110,7 +110,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
 
   async function placeNext(id: string, ledger: Ledger, index: number, bytes: Buffer): Promise<void> {
     const size = bytes.length
-    await ingest.place(id, bytes, (position) => [newInPlace({ uploadId: id, index, size, position })])
+    await ingest.appendWhole(id, bytes, (position) => [newInPlace({ uploadId: id, index, size, position })])
     ledger.next++
     ledger.received++
     ledger.bytes += size
@@ -124,7 +124,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     try {
       const file = await beside.keep(id, index, bytes)
       try {
-        await ingest.kept(id, [nowBeside({ uploadId: id, index, size, file })])
+        await ingest.hearOf(id, [nowBeside({ uploadId: id, index, size, file })])
       } catch (error) {
         await beside.remove(file)
         throw error
@@ -177,7 +177,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       const stretches = moved.map(({ file, size }) => ({ file, position: 0, bytes: size }))
       const bytes = moved.reduce((sum, { size }) => sum + size, 0)
       const stream = Readable.from(beside.read(stretches), { objectMode: false, highWaterMark: 256 * 1024 })
-      await ingest.place(id, { bytes, stream }, (start) => {
+      await ingest.appendWhole(id, { bytes, stream }, (start) => {
         let position = start
         return moved.map(({ index, size }) => {
           const statement = nowInPlace({ uploadId: id, index, position })
@@ -206,7 +206,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       ingest.step('composed')
       const { offset } = await ingest.find(id)
       const { size } = (await chunkRow(db, id, 0)) as ChunkRow
-      await ingest.relay(id, Math.min(offset, bytes), [nowBeside({ uploadId: id, index: 0, size, file })])
+      await ingest.moveOffset(id, Math.min(offset, bytes), [nowBeside({ uploadId: id, index: 0, size, file })])
       ledgers.delete(id)
       ingest.step('composed-recorded')
       await settleComposed(id)
@@ -238,7 +238,7 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
       if (moved.length > 0) await db.write(...moved.map((each) => nowInPlace({ uploadId: id, ...each })))
       ingest.step('composed-batch')
     }
-    await ingest.relay(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
+    await ingest.moveOffset(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
     // All chunks stand in the upload's file now.
     await beside.clear(id)
   }

@@ -14,7 +14,7 @@ import type { Caller } from '../leads/rights.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
-import { isFinal } from './concatenation.ts'
+import { isFinal } from './parts.ts'
 import type { Silence } from './silence.ts'
 import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
 
@@ -45,18 +45,21 @@ interface Parts {
   limits: Config['uploads']
 }
 
-export type Register = ReturnType<typeof createRegister>
+export class Register {
+  readonly #parts: Parts
+  readonly #atHand = new Map<string, Open>()
 
-export function createRegister({ db, staging, library, space, events, clock, silence, limits }: Parts) {
-  const atHand = new Map<string, Open>()
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
 
-  const keepAtHand = (open: Open): Open => {
-    atHand.set(open.row.id, open)
-    if (atHand.size > ROWS_AT_HAND) {
-      for (const [id, each] of atHand) {
+  #keepAtHand(open: Open): Open {
+    this.#atHand.set(open.row.id, open)
+    if (this.#atHand.size > ROWS_AT_HAND) {
+      for (const [id, each] of this.#atHand) {
         // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
         if (each.savedOffset === each.row.offset && each.users === 0) {
-          atHand.delete(id)
+          this.#atHand.delete(id)
           break
         }
       }
@@ -65,7 +68,8 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   }
 
   /** What the disk says about an upload that memory does not know: after a start, or long ago. */
-  async function recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
+  async #recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
+    const { staging, library } = this.#parts
     // Of a final upload, the bytes may lie with its parts; its finish gathers them, or says that they are gone.
     if (!isOpen(row) || isFinal(row)) return { row, missing: false }
     const staged = await staging.sizeOf(row.id)
@@ -78,19 +82,19 @@ export function createRegister({ db, staging, library, space, events, clock, sil
     return { row, missing: row.offset > 0 }
   }
 
-  async function load(id: string): Promise<Open> {
-    const known = atHand.get(id)
+  async load(id: string): Promise<Open> {
+    const known = this.#atHand.get(id)
     if (known) return known
-    const row = isId(id) ? await uploadById(db, id) : undefined
+    const row = isId(id) ? await uploadById(this.#parts.db, id) : undefined
     if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    const open = { ...(await recovered(row)), savedOffset: row.offset, users: 0, refused: false }
+    const open = { ...(await this.#recovered(row)), savedOffset: row.offset, users: 0, refused: false }
     // Missing bytes may come back with their file system: that is not for memory to keep.
-    return atHand.get(id) ?? (open.missing ? open : keepAtHand(open))
+    return this.#atHand.get(id) ?? (open.missing ? open : this.#keepAtHand(open))
   }
 
   /** Works on an upload, whose row stays at hand until the work is done. */
-  async function using<T>(id: string, work: (open: Open) => Promise<T>): Promise<T> {
-    const open = await load(id)
+  async using<T>(id: string, work: (open: Open) => Promise<T>): Promise<T> {
+    const open = await this.load(id)
     open.users += 1
     try {
       return await work(open)
@@ -99,12 +103,14 @@ export function createRegister({ db, staging, library, space, events, clock, sil
     }
   }
 
-  const isExpired = (row: UploadRow) =>
-    row.state === 'receiving' && !isWhole(row) && silence.nowMs() > expiryOf(row, limits.expiresAfterMs)
+  isExpired(row: UploadRow): boolean {
+    const { silence, limits } = this.#parts
+    return row.state === 'receiving' && !isWhole(row) && silence.nowMs() > expiryOf(row, limits.expiresAfterMs)
+  }
 
   /** @throws ServiceError 410 for an upload that ended without a recording */
-  function assertAlive(row: UploadRow): void {
-    if (row.state === 'expired' || isExpired(row)) {
+  assertAlive(row: UploadRow): void {
+    if (row.state === 'expired' || this.isExpired(row)) {
       throw new ServiceError('upload_expired', 'This upload was silent for too long and has expired.')
     }
     if (row.state === 'concatenated') {
@@ -116,24 +122,26 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   }
 
   /** The alarm, and 410: what was acknowledged is not there any more. */
-  function bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
-    atHand.delete(row.id)
-    events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+  bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
+    this.#atHand.delete(row.id)
+    this.#parts.events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
     return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
   }
 
   /** @throws ServiceError 410 for an upload that ended without a recording, or whose bytes are gone */
-  function assertUsable({ row, missing }: Open): void {
-    assertAlive(row)
-    if (missing) throw bytesMissing(row)
+  assertUsable({ row, missing }: Open): void {
+    this.assertAlive(row)
+    if (missing) throw this.bytesMissing(row)
   }
 
   /** The upload's row as it stands; 404 for an unknown one. */
-  const find = async (id: string): Promise<UploadRow> => (await load(id)).row
+  async find(id: string): Promise<UploadRow> {
+    return (await this.load(id)).row
+  }
 
   /** The upload for a caller: who began it, or the CRM, on the lead that it began on. @throws ServiceError 403 or 404 */
-  async function findFor(caller: Caller, leadId: string, id: string): Promise<UploadRow> {
-    const row = await find(id)
+  async findFor(caller: Caller, leadId: string, id: string): Promise<UploadRow> {
+    const row = await this.find(id)
     if (row.leadId !== leadId) throw new ServiceError('upload_not_found', 'There is no such upload.')
     if (caller.role !== 'service' && row.callerId !== caller.id) {
       throw new ServiceError('not_your_upload', 'This upload was begun by another caller.')
@@ -142,11 +150,12 @@ export function createRegister({ db, staging, library, space, events, clock, sil
   }
 
   /** Writes the offset to the table, and what is true along with it; from then on it may be acknowledged. */
-  async function saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
+  async saveOffset(open: Open, offset: number, also: readonly Statement[] = []): Promise<void> {
+    const { db, space, clock } = this.#parts
     const lastByteAtMs = clock.now()
     await db.write(
       must(offsetReached({ id: open.row.id, offset, lastByteAtMs }), () => {
-        atHand.delete(open.row.id)
+        this.#atHand.delete(open.row.id)
         return closed()
       }),
       ...also,
@@ -157,33 +166,37 @@ export function createRegister({ db, staging, library, space, events, clock, sil
     space.arrived(open.row.id, offset)
   }
 
-  return {
-    load,
-    using,
-    /** The caller's uploads that a request is at work on. */
-    inUseOf: (callerId: string): string[] =>
-      [...atHand.values()].filter(({ row, users }) => users > 0 && row.callerId === callerId).map(({ row }) => row.id),
-    find,
-    findFor,
-    isExpired,
-    assertAlive,
-    assertUsable,
-    bytesMissing,
-    saveOffset,
-    /** The row as the table has it just now. */
-    stored: async (id: string): Promise<UploadRow | undefined> => uploadById(db, id),
-    /** The clock was set: stored times move along, in the table and here. */
-    followClock: (): Promise<void> =>
-      silence.follow((moved) => {
-        for (const { row } of atHand.values()) {
-          if (!isOpen(row)) continue
-          const lastByteAtMs = moved(row.lastByteAtMs)
-          if (row.createdAtMs === row.lastByteAtMs) row.createdAtMs = lastByteAtMs
-          row.lastByteAtMs = lastByteAtMs
-        }
-      }),
-    /** Takes in the row of an upload that has just begun. */
-    add: (row: UploadRow): Open =>
-      keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false }),
+  /** @throws ServiceError `upload_closed` for an upload whose length is fixed, and as `assertUsable` does */
+  assertDeferred(open: Open): void {
+    this.assertUsable(open)
+    if (open.row.state !== 'receiving' || open.row.length !== null) throw closed()
+  }
+
+  /** The caller's uploads that a request is at work on. */
+  inUseOf(callerId: string): string[] {
+    const mine = [...this.#atHand.values()].filter(({ row, users }) => users > 0 && row.callerId === callerId)
+    return mine.map(({ row }) => row.id)
+  }
+
+  /** The row as the table has it just now. */
+  async stored(id: string): Promise<UploadRow | undefined> {
+    return uploadById(this.#parts.db, id)
+  }
+
+  /** The clock was set: stored times move along, in the table and here. */
+  followClock(): Promise<void> {
+    return this.#parts.silence.follow((moved) => {
+      for (const { row } of this.#atHand.values()) {
+        if (!isOpen(row)) continue
+        const lastByteAtMs = moved(row.lastByteAtMs)
+        if (row.createdAtMs === row.lastByteAtMs) row.createdAtMs = lastByteAtMs
+        row.lastByteAtMs = lastByteAtMs
+      }
+    })
+  }
+
+  /** Takes in the row of an upload that has just begun. */
+  add(row: UploadRow): Open {
+    return this.#keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false })
   }
 }

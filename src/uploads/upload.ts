@@ -6,8 +6,8 @@ import type { UploadRow } from '../db/schema.ts'
 import { UNTOUCHED_EXPIRES_AFTER_MS } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import type { Caller } from '../leads/rights.ts'
-import { isPartial } from './concatenation.ts'
 import type { Idempotency } from './idempotency.ts'
+import { isPartial } from './parts.ts'
 
 export interface UploadIntent {
   id: string
@@ -82,3 +82,11 @@ export function newRow(intent: UploadIntent, atMs: number): UploadRow {
 }
 
 export const closed = () => new ServiceError('upload_closed', 'This upload takes no more bytes.')
+
+export const emptyUpload = () => new ServiceError('empty_upload', 'A recording has at least one byte.')
+
+export const tooLarge = (maxBytes: number) =>
+  new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
+
+/** What the upload's bytes may take on the disks. */
+export const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })

@@ -2,7 +2,7 @@
  * HEAD, PATCH and DELETE: an upload asked about, continued or ended.
  */
 import { ServiceError } from '../../errors.ts'
-import { isFinal } from '../../uploads/concatenation.ts'
+import { isFinal } from '../../uploads/parts.ts'
 import { checksumOf } from './checksum.ts'
 import { askedBy, type Context, type Exchange } from './context.ts'
 import { exchange, type TusDoor } from './exchange.ts'

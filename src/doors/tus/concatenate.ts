@@ -3,8 +3,8 @@
  * (§ Concatenation).
  */
 import { newId } from '../../ids.ts'
-import { partIdsOf } from '../../uploads/concatenation.ts'
-import type { Finished } from '../../uploads/finishing.ts'
+import type { Finished } from '../../uploads/finish.ts'
+import { partIdsOf } from '../../uploads/parts.ts'
 import { addressOfUpload, recordingHeaders } from './answers.ts'
 import type { Context, TusParts } from './context.ts'
 import { intentOf, keyOf, promised } from './creation.ts'

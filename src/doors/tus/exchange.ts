@@ -54,7 +54,7 @@ async function answerAgain(door: TusDoor, { req, res }: Context, id: string): Pr
   const row = await locker.hold(id, gone.signal, async () => {
     const { state } = await ingest.find(id)
     if (state === 'terminated' || state === 'rejected') throw justEnded()
-    return ingest.look(id)
+    return ingest.view(id)
   })
   const more = await uploadHeaders(door, 'POST', req, row)
   res.status(201).set({ Location: addressOfUpload(door, req, row), 'Upload-Offset': String(row.offset), ...more })

@@ -9,7 +9,7 @@ import { ServiceError, typeNotTaken } from '../../errors.ts'
 import { assertPlain } from '../../http/plain-body.ts'
 import { sha256In } from '../../http/repr-digest.ts'
 import { isId } from '../../ids.ts'
-import { withoutSlash } from '../../uploads/concatenation.ts'
+import { withoutSlash } from '../../uploads/parts.ts'
 
 /** What bytes are sent as, in PATCH and in a creation with upload. */
 const OFFSET_TYPE = 'application/offset+octet-stream'

@@ -4,7 +4,7 @@
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
 import { newId } from '../../ids.ts'
-import { isPartial } from '../../uploads/concatenation.ts'
+import { isPartial } from '../../uploads/parts.ts'
 import { addressOfUpload, asText, inOurWords } from './answers.ts'
 import { type Context, contextAt, contextOf, type TusParts } from './context.ts'
 import { begin } from './creation.ts'

@@ -9,7 +9,7 @@ import { FileStore } from '@tus/file-store'
 import { Upload } from '@tus/server'
 import type { Ingest } from '../../uploads/ingest.ts'
 
-type Core = Pick<Ingest, 'append' | 'declareLength' | 'look' | 'terminate'> & { staging: { directory: string } }
+type Core = Pick<Ingest, 'append' | 'declareLength' | 'view' | 'terminate'> & { staging: { directory: string } }
 
 export class TusStore extends FileStore {
   readonly #core: Core
@@ -27,7 +27,7 @@ export class TusStore extends FileStore {
 
   /** What a client may see; a file that is longer holds bytes that were never acknowledged. */
   override async getUpload(id: string): Promise<Upload> {
-    const { offset, length } = await this.#core.look(id)
+    const { offset, length } = await this.#core.view(id)
     // Its metadata and its age are answered by the door.
     return new Upload({ id, offset, ...(length !== null && { size: length }) })
   }

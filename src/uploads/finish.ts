@@ -19,10 +19,10 @@ import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/disk/library.ts'
 import type { Staging } from '../storage/disk/staging.ts'
 import type { Space } from '../storage/space.ts'
-import { assemble, isFinal, partIdsOf } from './concatenation.ts'
 import type { Ends } from './end.ts'
+import { assemble, isFinal, partIdsOf } from './parts.ts'
 import type { Open, Register } from './register.ts'
-import type { Seals } from './seal.ts'
+import type { Seals } from './seals.ts'
 import { closed, isOpen, isWhole } from './upload.ts'
 
 /** A finished upload. */
@@ -48,13 +48,19 @@ interface Parts {
   step: (name: string) => void
 }
 
-export type Finishing = ReturnType<typeof createFinishing>
+export class Finishes {
+  readonly #parts: Parts
+  readonly #running = new Map<string, Promise<Finished>>()
+  readonly #unfinished = new Set<string>()
 
-export function createFinishing(parts: Parts) {
-  const { db, staging, library, space, inspector, register, seals, ends, events, clock, step } = parts
-  const finishing = new Map<string, Promise<Finished>>()
-  /** Whole uploads whose finish failed: the sweep tries them again. */
-  const unfinished = new Set<string>()
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Whole uploads whose finish failed in this process: the sweep tries them again. */
+  get unfinished(): ReadonlySet<string> {
+    return this.#unfinished
+  }
 
   /**
    * Turns a whole upload into its recording, once.
@@ -62,32 +68,36 @@ export function createFinishing(parts: Parts) {
    * @throws ServiceError `incomplete_upload`; 403 when its caller has lost the lead; 404 when the call has moved; 409
    *   while it is being ended; 410; 503 or 507 when it must be tried again: the bytes stay, and so does the key
    */
-  function finish(id: string): Promise<Finished> {
-    const running = finishing.get(id)
+  finish(id: string): Promise<Finished> {
+    const running = this.#running.get(id)
     if (running) return running
-    const promise = seals.hold(id, () => register.using(id, finishOnce)).finally(() => finishing.delete(id))
-    finishing.set(id, promise)
+    const { seals, register } = this.#parts
+    const promise = seals
+      .hold(id, () => register.using(id, (open) => this.#finishOnce(open)))
+      .finally(() => this.#running.delete(id))
+    this.#running.set(id, promise)
     return promise
   }
 
-  async function finishOnce(open: Open): Promise<Finished> {
+  async #finishOnce(open: Open): Promise<Finished> {
+    const { register, events } = this.#parts
     const { row } = open
     const { id } = row
-    unfinished.delete(id)
+    this.#unfinished.delete(id)
     if (row.state === 'finished' && row.recordingId !== null) {
       return { upload: row, recordingId: row.recordingId, recording: undefined }
     }
     register.assertUsable(open)
     if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
     try {
-      return await turnIntoRecording(open)
+      return await this.#turnIntoRecording(open)
     } catch (error) {
       const told = asServiceError(error)
       // Asked again, a database that was busy for so long would let the client wait for twice as long.
-      if (told.code !== 'busy') await rememberWhole(open)
+      if (told.code !== 'busy') await this.#rememberWhole(open)
       open.refused = told.status < 500
       if (open.refused) throw told
-      unfinished.add(id)
+      this.#unfinished.add(id)
       events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
       throw told.status === 500
         ? passing('finish_failed', 'The upload is whole but could not be stored yet.', error)
@@ -95,7 +105,8 @@ export function createFinishing(parts: Parts) {
     }
   }
 
-  async function turnIntoRecording(open: Open): Promise<Finished> {
+  async #turnIntoRecording(open: Open): Promise<Finished> {
+    const { db, staging, library, ends, clock, step } = this.#parts
     const { row } = open
     const size = row.length as number
     const { callLogId, filename, key } = row
@@ -104,8 +115,8 @@ export function createFinishing(parts: Parts) {
     // Rights may have moved while the bytes came: ask again, and once more when it is written.
     const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
-    if (isFinal(row)) await gather(row, key, size)
-    const { sha256, media } = await examine(row, key, size, filename)
+    if (isFinal(row)) await this.#gather(row, key, size)
+    const { sha256, media } = await this.#examine(row, key, size, filename)
     step('examined')
     if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) {
       await ends.reject(open)
@@ -131,13 +142,14 @@ export function createFinishing(parts: Parts) {
       playsInBrowsers: media.playsInBrowsers,
       createdAtMs: clock.now(),
     }
-    const finished = await record(open, recording)
+    const finished = await this.#record(open, recording)
     step('recorded')
     return finished
   }
 
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
-  async function gather(row: UploadRow, key: string, size: number): Promise<void> {
+  async #gather(row: UploadRow, key: string, size: number): Promise<void> {
+    const { staging, library, space, register, step } = this.#parts
     const rows = await Promise.all(partIdsOf(row.concat).map(async (id) => (await register.load(id)).row))
     const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
     const gathered = await assemble(staging, row.id, parts, step)
@@ -146,7 +158,8 @@ export function createFinishing(parts: Parts) {
   }
 
   /** What the bytes are, wherever a failed finish has left them. */
-  async function examine(row: UploadRow, key: string, size: number, filename: string) {
+  async #examine(row: UploadRow, key: string, size: number, filename: string) {
+    const { staging, library, register } = this.#parts
     const staged = staging.passed(row.id) ?? (await staging.sizeOf(row.id))
     if (staged !== undefined && staged !== size) throw register.bytesMissing(row)
     if (staged === undefined) {
@@ -158,21 +171,22 @@ export function createFinishing(parts: Parts) {
           return buffer.subarray(0, bytesRead)
         }
         const sha256 = await sha256Of(read, size)
-        return { sha256, media: await inspect(row, { path: library.pathOf(key), read }, size, filename) }
+        return { sha256, media: await this.#inspect(row, { path: library.pathOf(key), read }, size, filename) }
       } finally {
         await handle.close()
       }
     }
     const reader = staging.reader(row.id)
     try {
-      const media = await inspect(row, { path: staging.pathOf(row.id), read: reader.read }, size, filename)
+      const media = await this.#inspect(row, { path: staging.pathOf(row.id), read: reader.read }, size, filename)
       return { sha256: await staging.sha256(row.id, size), media }
     } finally {
       await reader.close()
     }
   }
 
-  async function inspect(row: UploadRow, file: MediaFile, size: number, filename: string) {
+  async #inspect(row: UploadRow, file: MediaFile, size: number, filename: string) {
+    const { inspector, events } = this.#parts
     const { givenUp, ...media } = await inspector.inspect(file, size, filename)
     if (givenUp) {
       const { reason, cause } = givenUp
@@ -191,7 +205,8 @@ export function createFinishing(parts: Parts) {
    * The one transaction: the recording is there, and its upload is finished; or neither. That the upload is still open,
    * its lead still its caller's and its call still one with the lead are conditions of it.
    */
-  async function record(open: Open, recording: Recording): Promise<Finished> {
+  async #record(open: Open, recording: Recording): Promise<Finished> {
+    const { db, space, events, clock } = this.#parts
     const { row } = open
     const caller = { id: row.callerId, role: row.callerRole }
     // It is remembered from now on, however long its finish took.
@@ -203,15 +218,7 @@ export function createFinishing(parts: Parts) {
         must(uploadFinished({ id: row.id, offset: recording.size, lastByteAtMs, recordingId: recording.id }), closed),
       )
     } catch (error) {
-      if (!(error instanceof UniqueViolation) && asServiceError(error).code !== 'upload_closed') throw error
-      // Another process of the operator's was faster.
-      const stored = await register.stored(row.id)
-      if (!stored || isOpen(stored)) throw error
-      Object.assign(row, stored)
-      open.savedOffset = stored.offset
-      if (stored.recordingId !== null) return { upload: row, recordingId: stored.recordingId, recording: undefined }
-      await library.remove(recording.path)
-      throw error
+      return this.#recordedElsewhere(open, recording, error)
     }
     Object.assign(row, { state: 'finished', offset: recording.size, lastByteAtMs, recordingId: recording.id })
     open.savedOffset = recording.size
@@ -226,8 +233,23 @@ export function createFinishing(parts: Parts) {
     return { upload: row, recordingId: recording.id, recording }
   }
 
+  /** Another process of the operator's was faster. @throws the error where that is not so */
+  async #recordedElsewhere(open: Open, recording: Recording, error: unknown): Promise<Finished> {
+    const { library, register } = this.#parts
+    if (!(error instanceof UniqueViolation) && asServiceError(error).code !== 'upload_closed') throw error
+    const { row } = open
+    const stored = await register.stored(row.id)
+    if (!stored || isOpen(stored)) throw error
+    Object.assign(row, stored)
+    open.savedOffset = stored.offset
+    if (stored.recordingId !== null) return { upload: row, recordingId: stored.recordingId, recording: undefined }
+    await library.remove(recording.path)
+    throw error
+  }
+
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
-  async function rememberWhole(open: Open): Promise<void> {
+  async #rememberWhole(open: Open): Promise<void> {
+    const { staging, register } = this.#parts
     if (open.savedOffset === open.row.offset || !isOpen(open.row)) return
     try {
       if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
@@ -237,13 +259,8 @@ export function createFinishing(parts: Parts) {
     }
   }
 
-  return {
-    finish,
-    /** Whole uploads whose finish failed in this process. */
-    unfinished: unfinished as ReadonlySet<string>,
-    /** Resolves when no finish is under way. */
-    async settled(): Promise<void> {
-      while (finishing.size > 0) await Promise.allSettled(finishing.values())
-    },
+  /** Resolves when no finish is under way. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running.values())
   }
 }

@@ -1,0 +1,150 @@
+/**
+ * An upload grows: by what a request brings, or by bytes that are here whole. The caller holds the upload's lock.
+ */
+import type { Readable } from 'node:stream'
+import { must, type Statement } from '../db/database.ts'
+import { offsetRelaid, uploadHeardOf } from '../db/uploads.ts'
+import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
+import type { BodyCheck, Written } from '../storage/disk/writer.ts'
+import type { Core } from './core.ts'
+import { isPartial } from './parts.ts'
+import type { Open } from './register.ts'
+import { closed, isWhole, roomFor } from './upload.ts'
+
+export interface AppendOptions {
+  maxBytes?: number
+  signal?: AbortSignal
+  /** With a check, all bytes of the source count or none does. */
+  check?: BodyCheck | undefined
+  /** The offset is left to `seal`: what came is of no use unless all has come. */
+  allOrNothing?: boolean
+}
+
+/** Bytes that are on their way from elsewhere, and how many they are. */
+export interface Counted {
+  bytes: number
+  stream: Readable
+}
+
+/**
+ * Writes what the source brings at the upload's offset; the caller holds the upload's lock.
+ *
+ * Whatever ends it, the bytes up to the offset told are on disk and recorded. An upload that is whole now is left to
+ * `finish`, which records its offset along with its recording.
+ *
+ * @throws ServiceError `checksum_mismatch` when the check does not hold: the upload is as it was;
+ *   `upload_closed`, `insufficient_storage` or `unavailable`: what was stored before stays
+ */
+export const append = (core: Core, id: string, source: Readable, options: AppendOptions = {}): Promise<Written> =>
+  core.register.using(id, (open) => appendTo(core, open, source, options))
+
+async function appendTo(core: Core, open: Open, source: Readable, options: AppendOptions): Promise<Written> {
+  const { staging, space, clock, register, isDraining } = core
+  const { row } = open
+  register.assertUsable(open)
+  if (isDraining()) throw shuttingDown()
+  if (row.state !== 'receiving') throw closed()
+  const before = row.offset
+  if (row.length !== null && before < row.length) await space.keep(roomFor(row, row.length))
+  const written = await staging
+    .append(source, row.id, before, {
+      ...options,
+      // A partial upload's file stays where it is, so its name must last.
+      length: isPartial(row) ? undefined : (row.length ?? undefined),
+      movesOn: options.allOrNothing,
+      ...(!options.allOrNothing && { onCheckpoint: (offset: number) => register.saveOffset(open, offset) }),
+    })
+    .catch((error) => {
+      throw before > 0 && isMissing(error) ? register.bytesMissing(row, error) : error
+    })
+  const isAll = written.offset === row.length && !written.error && !isPartial(row)
+  if (isAll || options.allOrNothing) {
+    row.offset = written.offset
+    row.lastByteAtMs = clock.now()
+    space.arrived(row.id, row.offset)
+  } else if (written.offset > open.savedOffset) {
+    await register.saveOffset(open, written.offset)
+  }
+  if (written.error) throw asServiceError(written.error)
+  if (isDraining() && written.end === 'stopped' && !isWhole(row)) throw shuttingDown()
+  if (written.end === 'mismatch') {
+    throw new ServiceError('checksum_mismatch', 'The bytes do not have the checksum they came with; none was kept.')
+  }
+  return written
+}
+
+/**
+ * Writes bytes that are here whole at the upload's offset: all of them or none; the caller holds the upload's lock.
+ *
+ * @param also what is recorded in the same moment as the bytes; gets the position of the first
+ * @throws ServiceError as `append` does; `source` failing is an error of ours
+ */
+export const appendWhole = (
+  core: Core,
+  id: string,
+  source: Buffer | Counted,
+  also: (position: number) => Statement[],
+): Promise<void> => core.register.using(id, (open) => appendWholeTo(core, open, source, also))
+
+async function appendWholeTo(
+  { staging, space, register, step }: Core,
+  open: Open,
+  source: Buffer | Counted,
+  also: (position: number) => Statement[],
+): Promise<void> {
+  const { row } = open
+  register.assertDeferred(open)
+  const position = row.offset
+  const bytes = Buffer.isBuffer(source) ? source.length : source.bytes
+  const claim = `${row.id}.next`
+  await space.reserve({ id: claim, length: bytes, offset: 0 })
+  try {
+    if (Buffer.isBuffer(source)) await staging.place(source, row.id, position)
+    else {
+      const written = await staging.append(source.stream, row.id, position)
+      if (written.error) throw written.error
+      if (written.end === 'stopped') throw shuttingDown()
+      if (written.offset !== position + bytes) throw new Error('bytes that were stored beside an upload are missing')
+    }
+    space.arrived(claim, bytes)
+    step('placed')
+    await register.saveOffset(open, position + bytes, also(position))
+  } catch (error) {
+    throw position > 0 && isMissing(error) ? register.bytesMissing(row, error) : error
+  } finally {
+    space.release(claim)
+  }
+}
+
+/**
+ * The upload's bytes are being laid out anew: its offset becomes `offset`, forward or back. The caller holds the
+ * upload's lock, and sees to it that at least so many bytes are in its file before and after.
+ *
+ * @throws ServiceError `upload_closed`
+ */
+export const moveOffset = (
+  { db, register }: Core,
+  id: string,
+  offset: number,
+  also: readonly Statement[],
+): Promise<void> =>
+  register.using(id, async (open) => {
+    await db.write(must(offsetRelaid({ id, offset }), closed), ...also)
+    open.row.offset = offset
+    open.savedOffset = offset
+  })
+
+/**
+ * Bytes of the upload have come that are kept elsewhere until their turn: it has not been silent.
+ *
+ * @throws ServiceError `upload_closed`; nothing is recorded then
+ */
+export const hearOf = ({ db, clock, register }: Core, id: string, also: readonly Statement[]): Promise<void> =>
+  register.using(id, async (open) => {
+    // Later than its beginning in any case: it has got a byte.
+    const lastByteAtMs = Math.max(clock.now(), open.row.createdAtMs + 1)
+    await db.write(must(uploadHeardOf({ id, lastByteAtMs }), closed), ...also)
+    open.row.lastByteAtMs = lastByteAtMs
+  })
+
+const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
