@@ -23,7 +23,7 @@ import { Staging } from './storage/disk/staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { createSweep, type Sweep } from './uploads/sweep.ts'
+import { Sweep } from './uploads/sweep.ts'
 
 export interface Service {
   readonly config: Config
@@ -93,7 +93,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     crashAt: config.crashAt,
     staging: new Staging({ directory: config.uploadsDir }),
   })
-  const sweep = createSweep({
+  const sweep = new Sweep({
     db,
     library,
     uploadsDir: config.uploadsDir,

@@ -9,7 +9,7 @@ import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
 import { quarantine } from '../storage/disk/quarantine.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
-import { planSweep, type Step } from '../uploads/sweep.ts'
+import { planSweep, type Step } from '../uploads/sweep-plan.ts'
 import { assertDirectory, openExisting } from './existing.ts'
 import { inUnits } from './progress.ts'
 

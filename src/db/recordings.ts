@@ -61,10 +61,7 @@ export const isRecorded = async (db: Reading, id: string) => (await db.get(exist
 
 /** What playback needs to know, with the lead's owner, in one look-up. */
 export const playableById = (db: Reading, id: string) => db.get(playable, { id })
-export type Playable = Pick<
-  Recording,
-  'id' | 'leadId' | 'telecallerId' | 'filename' | 'path' | 'contentType' | 'size' | 'sha256' | 'createdAtMs'
->
+export type Playable = NonNullable<Awaited<ReturnType<typeof playableById>>>
 
 /** @param written gets what the table decides: whose the lead is at that moment */
 export const recordingAdded = (
