@@ -1,10 +1,13 @@
 /** A database that another process keeps locked: each door lets its client wait for it once, 4 s, and tells it 503. */
 import path from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
+import { uploads } from '../src/db/schema.ts'
 import { legacyClient } from './support/legacy.ts'
 import { startService, type TestLead } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
+import { tablesOf } from './support/tables.ts'
 
 const harness = await startService()
 const { telecaller } = harness.tokens
@@ -44,15 +47,14 @@ async function halfSent(lead: TestLead) {
     await going.promise
     yield Buffer.from(tail)
   }
-  const before = (await harness.files('uploads')).length
   const answer = fetch(lead.recordings, {
     method: 'POST',
     headers: { authorization: `Bearer ${telecaller}`, 'content-type': 'multipart/form-data; boundary=x' },
     body: ReadableStream.from(body()),
     duplex: 'half',
   } as RequestInit)
-  const staged = async () => (await harness.files('uploads')).length
-  await expect.poll(staged, { timeout: 10_000 }).toBe(before + 1)
+  const begun = () => tablesOf(harness).select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
+  await expect.poll(async () => begun(), { timeout: 10_000 }).toHaveLength(1)
   return () => {
     going.resolve()
     return answer
