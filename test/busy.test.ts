@@ -6,8 +6,8 @@ import { expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { legacyClient } from './support/legacy.ts'
 import { startService, type TestLead } from './support/service.ts'
-import { noise, tusClient } from './support/tus.ts'
 import { tablesOf } from './support/tables.ts'
+import { noise, tusClient } from './support/tus.ts'
 
 const harness = await startService()
 const { telecaller } = harness.tokens

@@ -16,7 +16,7 @@ import { type Caller, leadFor } from '../leads/rights.ts'
 import { recordingJson } from '../recordings/recordings.ts'
 import type { Space } from '../storage/space.ts'
 import type { Ingest } from '../uploads/ingest.ts'
-import { createLegacyChunks } from '../uploads/legacy-chunks.ts'
+import { LegacyChunks } from '../uploads/legacy-chunks.ts'
 import type { UploadLocker } from '../uploads/locker.ts'
 import { Bodies } from './bodies.ts'
 import type { Body } from './body.ts'
@@ -68,7 +68,7 @@ export function recordingsPost({ config, tokens, db, ingest, locker, space }: Pa
     legacy: {
       db,
       ingest,
-      chunks: createLegacyChunks({ db, ingest, locker, space, maxBytes }),
+      chunks: new LegacyChunks({ db, ingest, locker, space, maxBytes }),
       chunkSize,
       maxChunkSize,
     },

@@ -22,7 +22,7 @@ import {
 import type { Database } from '../db/database.ts'
 import type { ChunkRow } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { createBeside, type Stretch } from '../storage/disk/beside.ts'
+import { type Beside, createBeside, type Stretch } from '../storage/disk/beside.ts'
 import type { Space } from '../storage/space.ts'
 import type { Finished } from './finish.ts'
 import type { Ingest } from './ingest.ts'
@@ -58,22 +58,26 @@ interface Parts {
   maxBytes: number
 }
 
-export type LegacyChunks = ReturnType<typeof createLegacyChunks>
+export class LegacyChunks {
+  readonly #parts: Parts
+  readonly #beside: Beside
+  readonly #ledgers = new Map<string, Ledger>()
 
-export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Parts) {
-  const beside = createBeside(ingest.staging)
-  const ledgers = new Map<string, Ledger>()
+  constructor(parts: Parts) {
+    this.#parts = parts
+    this.#beside = createBeside(parts.ingest.staging)
+  }
 
-  async function ledgerOf(id: string): Promise<Ledger> {
-    const known = ledgers.get(id)
+  async #ledgerOf(id: string): Promise<Ledger> {
+    const known = this.#ledgers.get(id)
     if (known) return known
-    await settleComposed(id)
-    const { placed, ...sums } = await sumsOf(db, id)
+    await this.#settleComposed(id)
+    const { placed, ...sums } = await sumsOf(this.#parts.db, id)
     const ledger: Ledger = { ...sums, next: placed, early: sums.received - placed }
-    ledgers.set(id, ledger)
-    if (ledgers.size > LEDGERS) {
-      for (const oldest of ledgers.keys()) {
-        ledgers.delete(oldest)
+    this.#ledgers.set(id, ledger)
+    if (this.#ledgers.size > LEDGERS) {
+      for (const oldest of this.#ledgers.keys()) {
+        this.#ledgers.delete(oldest)
         break
       }
     }
@@ -81,21 +85,16 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
   }
 
   /** @throws ServiceError `upload_closed` once nothing can be added; 410 for an expired one */
-  async function assertTakesChunks(id: string): Promise<void> {
-    const row = await ingest.find(id)
+  async #assertTakesChunks(id: string): Promise<void> {
+    const row = await this.#parts.ingest.find(id)
     if (row.state !== 'expired' && (row.state !== 'receiving' || row.length !== null)) throw closed()
-    ingest.assertAlive(row)
+    this.#parts.ingest.assertAlive(row)
   }
 
-  const stretchOf = (id: string, row: ChunkRow): Stretch =>
-    row.file === null
-      ? { file: id, position: row.position as number, bytes: row.size }
-      : { file: row.file, position: 0, bytes: row.size }
-
   /** Where all chunks are, in order; those that stand side by side are one. */
-  async function* stretchesOf(id: string): AsyncGenerator<Stretch> {
+  async *#stretchesOf(id: string): AsyncGenerator<Stretch> {
     let last: Stretch | undefined
-    for await (const rows of chunkRows(db, id)) {
+    for await (const rows of chunkRows(this.#parts.db, id)) {
       for (const row of rows) {
         const next = stretchOf(id, row)
         if (last?.file === next.file && last.position + last.bytes === next.position) last.bytes += next.bytes
@@ -108,57 +107,58 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
     if (last) yield last
   }
 
-  async function placeNext(id: string, ledger: Ledger, index: number, bytes: Buffer): Promise<void> {
+  async #placeNext(id: string, ledger: Ledger, index: number, bytes: Buffer): Promise<void> {
     const size = bytes.length
-    await ingest.appendWhole(id, bytes, (position) => [newInPlace({ uploadId: id, index, size, position })])
+    await this.#parts.ingest.appendWhole(id, bytes, (position) => [newInPlace({ uploadId: id, index, size, position })])
     ledger.next++
     ledger.received++
     ledger.bytes += size
     ledger.highest = Math.max(ledger.highest, index)
   }
 
-  async function keepBeside(id: string, ledger: Ledger, index: number, bytes: Buffer, old?: ChunkRow): Promise<void> {
+  async #keepBeside(id: string, ledger: Ledger, index: number, bytes: Buffer, old?: ChunkRow): Promise<void> {
     const size = bytes.length
     const claim = `${id}.beside`
-    await space.reserve({ id: claim, length: size, offset: 0 })
+    await this.#parts.space.reserve({ id: claim, length: size, offset: 0 })
     try {
-      const file = await beside.keep(id, index, bytes)
+      const file = await this.#beside.keep(id, index, bytes)
       try {
-        await ingest.hearOf(id, [nowBeside({ uploadId: id, index, size, file })])
+        await this.#parts.ingest.hearOf(id, [nowBeside({ uploadId: id, index, size, file })])
       } catch (error) {
-        await beside.remove(file)
+        await this.#beside.remove(file)
         throw error
       }
       if (!old) ledger.early++
       else if (old.position !== null && old.file === null) ledger.replaced++
     } finally {
-      space.release(claim)
+      this.#parts.space.release(claim)
     }
-    if (old?.file) await beside.remove(old.file)
+    if (old?.file) await this.#beside.remove(old.file)
     if (!old) ledger.received++
     ledger.bytes += size - (old?.size ?? 0)
     ledger.highest = Math.max(ledger.highest, index)
   }
 
   /** Indices below `total` of which no chunk has come. */
-  async function missing(id: string, ledger: Ledger, total: number): Promise<number[]> {
+  async #missing(id: string, ledger: Ledger, total: number): Promise<number[]> {
     const indices: number[] = []
     let next = ledger.next
     const skipTo = (index: number) => {
       for (; next < index; next++) indices.push(next)
       next = index + 1
     }
-    if (ledger.early > 0) for await (const rows of chunkRows(db, id, next)) for (const { index } of rows) skipTo(index)
+    if (ledger.early > 0)
+      for await (const rows of chunkRows(this.#parts.db, id, next)) for (const { index } of rows) skipTo(index)
     skipTo(total)
     return indices
   }
 
   /** Early chunks from the next one on, as many as are moved in one go; none when it is missing. */
-  async function inTurn(id: string, next: number): Promise<{ index: number; size: number; file: string }[]> {
+  async #inTurn(id: string, next: number): Promise<{ index: number; size: number; file: string }[]> {
     const turn: { index: number; size: number; file: string }[] = []
-    if (!(await chunkRow(db, id, next))) return turn
+    if (!(await chunkRow(this.#parts.db, id, next))) return turn
     let bytes = 0
-    for await (const rows of chunkRows(db, id, next)) {
+    for await (const rows of chunkRows(this.#parts.db, id, next)) {
       for (const { index, size, file } of rows) {
         const isEnough = turn.length === MOVE_CHUNKS || (turn.length > 0 && bytes + size > MOVE_BYTES)
         if (file === null || index !== next + turn.length || isEnough) return turn
@@ -170,14 +170,14 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
   }
 
   /** Moves early chunks whose turn has come, until the next is missing or `enough`. */
-  async function moveEarly(id: string, ledger: Ledger, enough: () => boolean): Promise<void> {
+  async #moveEarly(id: string, ledger: Ledger, enough: () => boolean): Promise<void> {
     while (ledger.early > 0 && !enough()) {
-      const moved = await inTurn(id, ledger.next)
+      const moved = await this.#inTurn(id, ledger.next)
       if (moved.length === 0) return
       const stretches = moved.map(({ file, size }) => ({ file, position: 0, bytes: size }))
       const bytes = moved.reduce((sum, { size }) => sum + size, 0)
-      const stream = Readable.from(beside.read(stretches), { objectMode: false, highWaterMark: 256 * 1024 })
-      await ingest.appendWhole(id, { bytes, stream }, (start) => {
+      const stream = Readable.from(this.#beside.read(stretches), { objectMode: false, highWaterMark: 256 * 1024 })
+      await this.#parts.ingest.appendWhole(id, { bytes, stream }, (start) => {
         let position = start
         return moved.map(({ index, size }) => {
           const statement = nowInPlace({ uploadId: id, index, position })
@@ -185,10 +185,10 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
           return statement
         })
       })
-      ingest.step('early-batch')
+      this.#parts.ingest.step('early-batch')
       ledger.next += moved.length
       ledger.early -= moved.length
-      for (const { file } of moved) await beside.remove(file)
+      for (const { file } of moved) await this.#beside.remove(file)
     }
   }
 
@@ -198,20 +198,22 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
    *
    * It is the row of chunk 0 that says so, for all: of the others, each still tells where its chunk was.
    */
-  async function compose(id: string, bytes: number): Promise<void> {
+  async #compose(id: string, bytes: number): Promise<void> {
     const claim = `${id}.whole`
-    await space.reserve({ id: claim, length: bytes, offset: 0 })
+    await this.#parts.space.reserve({ id: claim, length: bytes, offset: 0 })
     try {
-      const file = await beside.compose(id, stretchesOf(id))
-      ingest.step('composed')
-      const { offset } = await ingest.find(id)
-      const { size } = (await chunkRow(db, id, 0)) as ChunkRow
-      await ingest.moveOffset(id, Math.min(offset, bytes), [nowBeside({ uploadId: id, index: 0, size, file })])
-      ledgers.delete(id)
-      ingest.step('composed-recorded')
-      await settleComposed(id)
+      const file = await this.#beside.compose(id, this.#stretchesOf(id))
+      this.#parts.ingest.step('composed')
+      const { offset } = await this.#parts.ingest.find(id)
+      const { size } = (await chunkRow(this.#parts.db, id, 0)) as ChunkRow
+      await this.#parts.ingest.moveOffset(id, Math.min(offset, bytes), [
+        nowBeside({ uploadId: id, index: 0, size, file }),
+      ])
+      this.#ledgers.delete(id)
+      this.#parts.ingest.step('composed-recorded')
+      await this.#settleComposed(id)
     } finally {
-      space.release(claim)
+      this.#parts.space.release(claim)
     }
   }
 
@@ -219,130 +221,133 @@ export function createLegacyChunks({ db, ingest, locker, space, maxBytes }: Part
    * Goes on where `compose` was when the table had learnt of its file. A chunk's place follows from the sizes of those
    * before it, so it can begin again at any point; the row of chunk 0 comes last, since it says that there is more to do.
    */
-  async function settleComposed(id: string): Promise<void> {
-    const first = await chunkRow(db, id, 0)
-    if (!first?.file || !beside.isWhole(first.file)) return
-    const { bytes } = await sumsOf(db, id)
-    const became = await beside.become(id, first.file)
-    if (!became && (await ingest.staging.sizeOf(id)) !== bytes) {
+  async #settleComposed(id: string): Promise<void> {
+    const first = await chunkRow(this.#parts.db, id, 0)
+    if (!first?.file || !this.#beside.isWhole(first.file)) return
+    const { bytes } = await sumsOf(this.#parts.db, id)
+    const became = await this.#beside.become(id, first.file)
+    if (!became && (await this.#parts.ingest.staging.sizeOf(id)) !== bytes) {
       throw new Error(`neither ${first.file} nor what it became is there`)
     }
-    ingest.step('became')
+    this.#parts.ingest.step('became')
     let position = first.size
-    for await (const rows of chunkRows(db, id, 1)) {
+    for await (const rows of chunkRows(this.#parts.db, id, 1)) {
       const moved: { index: number; position: number }[] = []
       for (const row of rows) {
         if (row.file !== null || row.position !== position) moved.push({ index: row.index, position })
         position += row.size
       }
-      if (moved.length > 0) await db.write(...moved.map((each) => nowInPlace({ uploadId: id, ...each })))
-      ingest.step('composed-batch')
+      if (moved.length > 0) await this.#parts.db.write(...moved.map((each) => nowInPlace({ uploadId: id, ...each })))
+      this.#parts.ingest.step('composed-batch')
     }
-    await ingest.moveOffset(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
+    await this.#parts.ingest.moveOffset(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
     // All chunks stand in the upload's file now.
-    await beside.clear(id)
+    await this.#beside.clear(id)
   }
 
   /** The caller holds the upload's lock. */
-  async function seal(id: string, total: number, callLogId: string): Promise<void> {
-    const row = await ingest.find(id)
+  async #seal(id: string, total: number, callLogId: string): Promise<void> {
+    const row = await this.#parts.ingest.find(id)
     if (row.state === 'finished' || (isOpen(row) && row.length !== null)) {
       if (row.callLogId !== callLogId) throw callLogMismatch()
       return
     }
-    await assertTakesChunks(id)
-    const ledger = await ledgerOf(id)
+    await this.#assertTakesChunks(id)
+    const ledger = await this.#ledgerOf(id)
     if (total <= ledger.highest) {
       throw new ServiceError(
         'invalid_parameter',
         `The parameter total_chunks must be above ${ledger.highest}, the highest index received.`,
       )
     }
-    if (ledger.received < total) throw incomplete(await missing(id, ledger, total))
+    if (ledger.received < total) throw incomplete(await this.#missing(id, ledger, total))
     try {
-      await moveEarly(id, ledger, () => false)
-      ingest.step('early-moved')
-      if (ledger.replaced > 0) await compose(id, ledger.bytes)
-      await ingest.seal(id, {
+      await this.#moveEarly(id, ledger, () => false)
+      this.#parts.ingest.step('early-moved')
+      if (ledger.replaced > 0) await this.#compose(id, ledger.bytes)
+      await this.#parts.ingest.seal(id, {
         length: ledger.bytes,
         callLogId,
         also: [dropStep(id)],
       })
     } catch (error) {
-      ledgers.delete(id)
+      this.#ledgers.delete(id)
       throw error
     }
-    ingest.step('sealed')
-    ledgers.delete(id)
-    if (ledger.received > STEP_ROWS) await dropChunks(db, id)
-    await beside.clear(id)
+    this.#parts.ingest.step('sealed')
+    this.#ledgers.delete(id)
+    if (ledger.received > STEP_ROWS) await dropChunks(this.#parts.db, id)
+    await this.#beside.clear(id)
   }
 
-  return {
-    /**
-     * Takes one chunk; when it resolves, the chunk is on disk and counted.
-     *
-     * @param signal ends the wait for the upload's turn
-     * @throws ServiceError `upload_closed`, `too_large`, `upload_locked`, `insufficient_storage` …; nothing is stored then
-     */
-    put(id: string, index: number, bytes: Buffer, signal: AbortSignal): Promise<Received> {
-      return locker.holdShortly(id, signal, async () => {
-        await assertTakesChunks(id)
-        const ledger = await ledgerOf(id)
-        // A client that sends in order asks the table nothing.
-        const known = index < ledger.next || ledger.early > 0
-        const size = known ? ((await chunkRow(db, id, index))?.size ?? 0) : 0
-        if (ledger.bytes + bytes.length - size > maxBytes) {
-          throw new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
-        }
-        try {
-          // What was put off while others waited: this one may be next then.
-          let batches = 0
-          await moveEarly(id, ledger, () => batches++ > 0)
-          const old = known ? await chunkRow(db, id, index) : undefined
-          if (old && (await beside.holds(stretchOf(id, old), bytes))) {
-            // A lost answer: the chunk is there.
-          } else if (!old && index === ledger.next) await placeNext(id, ledger, index, bytes)
-          else await keepBeside(id, ledger, index, bytes, old)
-          ingest.step('chunk-stored')
-          const received = { chunks: ledger.received, bytes: ledger.bytes }
-          // Others wait: they, or the finish, go on with it.
-          await moveEarly(id, ledger, () => locker.isWanted(id)).catch(() => ledgers.delete(id))
-          return received
-        } catch (error) {
-          ledgers.delete(id)
-          throw error
-        }
-      })
-    },
+  /**
+   * Takes one chunk; when it resolves, the chunk is on disk and counted.
+   *
+   * @param signal ends the wait for the upload's turn
+   * @throws ServiceError `upload_closed`, `too_large`, `upload_locked`, `insufficient_storage` …; nothing is stored then
+   */
+  put(id: string, index: number, bytes: Buffer, signal: AbortSignal): Promise<Received> {
+    return this.#parts.locker.holdShortly(id, signal, async () => {
+      await this.#assertTakesChunks(id)
+      const ledger = await this.#ledgerOf(id)
+      // A client that sends in order asks the table nothing.
+      const known = index < ledger.next || ledger.early > 0
+      const size = known ? ((await chunkRow(this.#parts.db, id, index))?.size ?? 0) : 0
+      if (ledger.bytes + bytes.length - size > this.#parts.maxBytes) {
+        throw new ServiceError('too_large', `An upload may have ${this.#parts.maxBytes} bytes at most.`)
+      }
+      try {
+        // What was put off while others waited: this one may be next then.
+        let batches = 0
+        await this.#moveEarly(id, ledger, () => batches++ > 0)
+        const old = known ? await chunkRow(this.#parts.db, id, index) : undefined
+        if (old && (await this.#beside.holds(stretchOf(id, old), bytes))) {
+          // A lost answer: the chunk is there.
+        } else if (!old && index === ledger.next) await this.#placeNext(id, ledger, index, bytes)
+        else await this.#keepBeside(id, ledger, index, bytes, old)
+        this.#parts.ingest.step('chunk-stored')
+        const received = { chunks: ledger.received, bytes: ledger.bytes }
+        // Others wait: they, or the finish, go on with it.
+        await this.#moveEarly(id, ledger, () => this.#parts.locker.isWanted(id)).catch(() => this.#ledgers.delete(id))
+        return received
+      } catch (error) {
+        this.#ledgers.delete(id)
+        throw error
+      }
+    })
+  }
 
-    /**
-     * Makes of the chunks one whole, and of that its recording. Once finished it gives the same again.
-     *
-     * @throws ServiceError `incomplete_upload` with `missing_chunks`, `invalid_parameter` when more came than `total`,
-     *   `call_log_mismatch`, `upload_closed` when it was cancelled; as `finish` does
-     */
-    async finalize(id: string, total: number, callLogId: string, signal: AbortSignal): Promise<Finished> {
-      const { finished } = await locker.holdShortly(id, signal, async () => {
-        await seal(id, total, callLogId)
-        // Begun while the upload is ours, so that no cancel comes between; awaited when it is anybody's again.
-        const finished = ingest.finish(id)
-        finished.catch(() => {})
-        return { finished }
-      })
-      return finished
-    },
+  /**
+   * Makes of the chunks one whole, and of that its recording. Once finished it gives the same again.
+   *
+   * @throws ServiceError `incomplete_upload` with `missing_chunks`, `invalid_parameter` when more came than `total`,
+   *   `call_log_mismatch`, `upload_closed` when it was cancelled; as `finish` does
+   */
+  async finalize(id: string, total: number, callLogId: string, signal: AbortSignal): Promise<Finished> {
+    const { finished } = await this.#parts.locker.holdShortly(id, signal, async () => {
+      await this.#seal(id, total, callLogId)
+      // Begun while the upload is ours, so that no cancel comes between; awaited when it is anybody's again.
+      const finished = this.#parts.ingest.finish(id)
+      finished.catch(() => {})
+      return { finished }
+    })
+    return finished
+  }
 
-    /** Ends an upload; its bytes go. Once ended it stays so. @throws ServiceError `upload_closed` once it is sealed */
-    cancel(id: string, signal: AbortSignal): Promise<void> {
-      return locker.holdShortly(id, signal, async () => {
-        if ((await ingest.find(id)).state === 'terminated') return
-        ledgers.delete(id)
-        await ingest.cancel(id)
-      })
-    },
+  /** Ends an upload; its bytes go. Once ended it stays so. @throws ServiceError `upload_closed` once it is sealed */
+  cancel(id: string, signal: AbortSignal): Promise<void> {
+    return this.#parts.locker.holdShortly(id, signal, async () => {
+      if ((await this.#parts.ingest.find(id)).state === 'terminated') return
+      this.#ledgers.delete(id)
+      await this.#parts.ingest.cancel(id)
+    })
   }
 }
+
+const stretchOf = (id: string, row: ChunkRow): Stretch =>
+  row.file === null
+    ? { file: id, position: row.position as number, bytes: row.size }
+    : { file: row.file, position: 0, bytes: row.size }
 
 function incomplete(missing: number[]): ServiceError {
   const count = missing.length === 1 ? '1 chunk is' : `${missing.length} chunks are`
