@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Staging } from '../src/storage/disk/staging.ts'
-import { assemble, partIdsOf } from '../src/uploads/parts.ts'
+import { assemble } from '../src/uploads/parts.ts'
 import { noise } from './support/tus.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'concatenation-'))
@@ -85,14 +85,4 @@ describe('assembling parts', () => {
     await staging.truncate(parts[1]?.id as string, 5)
     await expect(assemble(staging, id, parts)).rejects.toThrow('only 5 of 20 bytes')
   })
-})
-
-test.for([
-  ['final;/files/a /files/b', ['a', 'b']],
-  ['final;http://h:1/x/a?q=/z#/y  b', ['a', 'b']],
-  ['final;', []],
-  ['partial', []],
-  [null, []],
-] as const)('the parts of %j are %j', ([concat, ids]) => {
-  expect(partIdsOf(concat)).toEqual(ids)
 })

@@ -76,6 +76,8 @@ export const uploads = sqliteTable(
     recordingId: text('recording_id'),
     /** The `Upload-Concat` header of a partial or final upload. */
     concat: text(),
+    /** The ids of a final upload's parts, in their order, with commas between them. */
+    partIds: text('part_ids'),
     /** The upload that this partial one has become part of. */
     finalId: text('final_id'),
     /** The SHA-256 (hex) that the client promised; checked at finish. */

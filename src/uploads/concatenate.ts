@@ -13,7 +13,7 @@ import { assertPart, partIdsOf } from './parts.ts'
 import type { Open } from './register.ts'
 import { closed, emptyUpload, hasAllBytes, newRow, tooLarge, type UploadIntent } from './upload.ts'
 
-type FinalIntent = UploadIntent & { concat: string }
+type FinalIntent = UploadIntent & { partIds: readonly string[] }
 
 /**
  * Makes one upload of several partial ones, in their order, and finishes it; the caller holds the locks of all.
@@ -29,7 +29,7 @@ export async function concatenate(core: Core, intent: FinalIntent): Promise<Fini
   const { register, finishes } = core
   const known = await earlierWhole(core, intent)
   if (known) return finishes.finish(known.id)
-  const parts = await Promise.all(partIdsOf(intent.concat).map((id) => register.load(id)))
+  const parts = await Promise.all(intent.partIds.map((id) => register.load(id)))
   for (const part of parts) part.users += 1
   try {
     return await joinParts(core, intent, parts)
@@ -45,7 +45,7 @@ export async function concatenate(core: Core, intent: FinalIntent): Promise<Fini
 async function earlierWhole(core: Core, intent: FinalIntent): Promise<UploadRow | undefined> {
   const known = intent.idempotency && (await earlier(core, intent, intent.idempotency))
   if (!known) return undefined
-  const parts = await Promise.all(partIdsOf(intent.concat).map((id) => core.register.find(id).catch(unlessUnknown)))
+  const parts = await Promise.all(intent.partIds.map((id) => core.register.find(id).catch(unlessUnknown)))
   const lengths = parts.map((row) => row?.length ?? undefined)
   if (lengths.includes(undefined)) return known
   const length = lengths.reduce<number>((sum, each) => sum + (each as number), 0)
@@ -60,7 +60,7 @@ async function joinParts(core: Core, intent: FinalIntent, parts: readonly Open[]
   const finalId = parts[0]?.row.finalId ?? null
   if (finalId !== null && parts.every(({ row }) => row.finalId === finalId)) {
     const earlier = await register.find(finalId)
-    if (partIdsOf(earlier.concat).join() === ids.join()) return finishes.finish(finalId)
+    if (partIdsOf(earlier).join() === ids.join()) return finishes.finish(finalId)
   }
   const size = usableSize(core, parts)
   const row = newRow({ ...intent, length: size }, clock.now())

@@ -57,7 +57,7 @@ export class Ends {
     row.state = state
     this.#abandoned.delete(row.id)
     space.release(row.id)
-    for (const id of [row.id, ...partIdsOf(row.concat)]) await staging.discard(id)
+    for (const id of [row.id, ...partIdsOf(row)]) await staging.discard(id)
     if (row.door === 'legacy') await dropChunks(db, row.id)
     // A finish that failed may have moved them.
     if (row.key !== null && (await library.sizeOf(row.key)) !== undefined) await library.remove(row.key)

@@ -150,7 +150,7 @@ export class Finishes {
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
   async #gather(row: UploadRow, key: string, size: number): Promise<void> {
     const { staging, library, space, register, step } = this.#parts
-    const rows = await Promise.all(partIdsOf(row.concat).map(async (id) => (await register.load(id)).row))
+    const rows = await Promise.all(partIdsOf(row).map(async (id) => (await register.load(id)).row))
     const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
     const gathered = await assemble(staging, row.id, parts, step)
     if (!gathered && (await library.sizeOf(key)) !== size) throw register.bytesMissing(row)

@@ -85,7 +85,7 @@ export function createIngest(parts: Parts) {
     moveOffset: (id: string, offset: number, also: readonly Statement[]) => moveOffset(core, id, offset, also),
     seal: (id: string, what: Seal) => seal(core, id, what),
     declareLength: (id: string, length: number) => declareLength(core, id, length),
-    concatenate: (intent: UploadIntent & { concat: string }) => concatenate(core, intent),
+    concatenate: (intent: UploadIntent & { partIds: readonly string[] }) => concatenate(core, intent),
     finish: (id: string) => finishes.finish(id),
     unfinished: finishes.unfinished,
     settled: () => finishes.settled(),

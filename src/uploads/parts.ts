@@ -15,19 +15,8 @@ export const isPartial = ({ concat }: UploadRow): boolean => concat === 'partial
 
 export const isFinal = ({ concat }: UploadRow): boolean => concat?.startsWith(FINAL) ?? false
 
-/** An address or path without the slash that some put at its end. */
-export const withoutSlash = (address: string): string => (address.endsWith('/') ? address.slice(0, -1) : address)
-
-/** The ids of a final upload's parts, in order, from its `Upload-Concat` header: the last segments of their addresses. */
-export function partIdsOf(concat: string | null): string[] {
-  if (!concat?.startsWith(FINAL)) return []
-  return concat
-    .slice(FINAL.length)
-    .split(' ')
-    .filter((address) => address !== '')
-    .map((address) => withoutSlash(address.split(/[?#]/, 1)[0] as string))
-    .map((path) => path.slice(path.lastIndexOf('/') + 1))
-}
+/** The ids of a final upload's parts, in order; none of any other. */
+export const partIdsOf = ({ partIds }: Pick<UploadRow, 'partIds'>): string[] => partIds?.split(',') ?? []
 
 /**
  * A part of an upload must be a partial upload of the same caller and lead.

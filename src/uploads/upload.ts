@@ -23,6 +23,8 @@ export interface UploadIntent {
   length: number | null
   /** The `Upload-Concat` header, as it came. */
   concat?: string | null
+  /** Of a final upload: the ids of its parts, in their order. */
+  partIds?: readonly string[]
   /** Of all bytes, in hex, as the client promises it. */
   expectedSha256?: string | null
   /** What will come at most, where only that is known: room is kept for it. */
@@ -70,6 +72,7 @@ export function newRow(intent: UploadIntent, atMs: number): UploadRow {
     key: null,
     recordingId: null,
     concat: intent.concat ?? null,
+    partIds: intent.partIds?.join(',') ?? null,
     finalId: null,
     expectedSha256: intent.expectedSha256 ?? null,
     idempotencyKey: intent.idempotency?.key ?? null,

@@ -9,7 +9,6 @@ import { ServiceError, typeNotTaken } from '../../errors.ts'
 import { assertPlain } from '../../http/plain-body.ts'
 import { sha256In } from '../../http/repr-digest.ts'
 import { isId } from '../../ids.ts'
-import { withoutSlash } from '../../uploads/parts.ts'
 
 /** What bytes are sent as, in PATCH and in a creation with upload. */
 const OFFSET_TYPE = 'application/offset+octet-stream'
@@ -138,15 +137,18 @@ export function concatOf(headers: IncomingHttpHeaders): Concat | undefined {
   return { kind: 'final', addresses }
 }
 
+/** An address or path without the slash that some put at its end. */
+const withoutSlash = (address: string): string => (address.endsWith('/') ? address.slice(0, -1) : address)
+
 /**
- * The parts of a final upload must be uploads of its own lead, each at most once. Hosts are not compared: behind a proxy
- * we have several names.
+ * The ids of the parts of a final upload, which must be uploads of its own lead, each at most once. Hosts are not compared:
+ * behind a proxy we have several names.
  *
  * @param collection the path that uploads of the lead lie under
  * @throws ServiceError `invalid_parameter` or `upload_not_found`
  */
-export function checkParts(addresses: readonly string[], collection: string): void {
-  const seen = new Set<string>()
+export function partIdsIn(addresses: readonly string[], collection: string): string[] {
+  const ids = new Set<string>()
   for (const address of addresses) {
     const base = `http://localhost${collection}`
     const parsed = URL.canParse(address, base) ? new URL(address, base).pathname : ''
@@ -156,9 +158,10 @@ export function checkParts(addresses: readonly string[], collection: string): vo
     if (!path.slice(0, at).endsWith(collection) || !isId(id)) {
       throw new ServiceError('upload_not_found', 'Upload-Concat names an address that is no upload of this lead.')
     }
-    if (seen.has(id)) throw new ServiceError('invalid_parameter', 'Upload-Concat names a part twice.')
-    seen.add(id)
+    if (ids.has(id)) throw new ServiceError('invalid_parameter', 'Upload-Concat names a part twice.')
+    ids.add(id)
   }
+  return [...ids]
 }
 
 /**
