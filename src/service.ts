@@ -18,8 +18,8 @@ import { createLog, type Log } from './log.ts'
 import { Inspector } from './media/inspect.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
 import { makeDirectory } from './storage/disk/directories.ts'
-import { type Library, openLibrary } from './storage/disk/library.ts'
-import { Staging } from './storage/disk/staging.ts'
+import { type DiskLibrary, openDiskLibrary } from './storage/disk/disk-library.ts'
+import { DiskStaging } from './storage/disk/disk-staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
@@ -32,7 +32,7 @@ export interface Service {
   readonly events: Events
   readonly db: SqliteDatabase
   readonly tokens: Tokens
-  readonly library: Library
+  readonly library: DiskLibrary
   readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
@@ -75,10 +75,11 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
   const events = createEvents(log)
   const tokens = await createTokens(config.auth, clock)
   const db = await openSqlite(config.databaseFile)
-  const library = await openLibrary(config.recordingsDir, (name) => {
+  const library = await openDiskLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
-  const space = await createSpace(config, config.uploads.minFreeBytes, await promised(db))
+  const staging = new DiskStaging({ directory: config.uploadsDir, library })
+  const space = await createSpace({ staging, library }, config.uploads.minFreeBytes, await promised(db))
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
   const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
@@ -91,7 +92,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     clock,
     limits: config.uploads,
     crashAt: config.crashAt,
-    staging: new Staging({ directory: config.uploadsDir }),
+    staging,
   })
   const sweep = new Sweep({
     db,

@@ -1,20 +1,18 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { statSync } from 'node:fs'
 import path from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { checksumOf } from '../src/doors/tus/checksum.ts'
-import { Staging } from '../src/storage/disk/staging.ts'
-import type { BodyCheck, WriteOptions } from '../src/storage/disk/writer.ts'
+import type { BodyCheck, WriteOptions } from '../src/storage/staging.ts'
+import { diskStores } from './support/disk-stores.ts'
 import { noise } from './support/tus.ts'
 
-const directory = mkdtempSync(path.join(tmpdir(), 'checksum-'))
-afterAll(() => rmSync(directory, { recursive: true }))
+const { staging, uploads: directory, close } = await diskStores()
+afterAll(close)
 afterEach(() => {
   vi.useRealTimers()
 })
-const staging = new Staging({ directory })
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const from = (bytes: Uint8Array) => Readable.from([bytes], { objectMode: false })
 const sized = (id: string) => statSync(path.join(directory, id)).size

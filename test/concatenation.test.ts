@@ -1,17 +1,16 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { Staging } from '../src/storage/disk/staging.ts'
+import type { Staging } from '../src/storage/staging.ts'
 import { assemble } from '../src/uploads/parts.ts'
+import { diskStores } from './support/disk-stores.ts'
 import { noise } from './support/tus.ts'
 
-const directory = mkdtempSync(path.join(tmpdir(), 'concatenation-'))
-afterAll(() => rmSync(directory, { recursive: true }))
-const open = () => new Staging({ directory })
+const { again: open, uploads: directory, close } = await diskStores()
+afterAll(close)
 let made = 0
 
 /** Parts of these sizes in the staging, which keeps the memory it is given, their bytes together, and a name for the whole. */

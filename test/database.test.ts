@@ -1,19 +1,13 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { eq, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import { expect, test } from 'vitest'
-import { bind, holds, kept, must, once, returning, UniqueViolation } from '../src/db/database.ts'
+import { bind, once } from '../src/db/database.ts'
 import { leadById } from '../src/db/leads.ts'
-import { leads } from '../src/db/schema.ts'
 import { openForReading, openSqlite } from '../src/db/sqlite.ts'
+import { added, idsIn } from './contracts/database.ts'
 import { afterwards } from './support/service.ts'
-
-const count = kept((orm) => orm.select({ count: sql<number>`count(*)` }).from(leads))
-const ids = kept((orm) => orm.select({ id: leads.id }).from(leads).orderBy(leads.id))
-const removed = (id: string) => bind(once((orm) => orm.delete(leads).where(eq(leads.id, id))))
-const added = (id: string) =>
-  bind(once((orm) => orm.insert(leads).values({ id, telecallerId: 't', createdAtMs: 1, updatedAtMs: 1 })))
 
 async function open() {
   const dir = await mkdtemp(path.join(tmpdir(), 'database-'))
@@ -23,64 +17,8 @@ async function open() {
     await db.close()
     await rm(dir, { recursive: true })
   })
-  return { db, file, ids: async () => (await db.all(ids)).map(({ id }) => id) }
+  return { db, file, ids: () => idsIn(db) }
 }
-
-test('writes that wait together share a commit, and each hears of its own outcome', async () => {
-  const { db, ids } = await open()
-  const refused = new Error('refused')
-  const outcomes = await Promise.allSettled([
-    db.write(added('a')),
-    db.write(added('b'), added('a')),
-    db.write(
-      added('c'),
-      must(removed('none'), () => refused),
-    ),
-    db.write(added('d'), added('e')),
-    db.write(
-      holds(count, undefined, (row) => (row?.count ?? 0) < 3, { error: () => refused }),
-      added('f'),
-    ),
-  ])
-  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled', 'rejected'])
-  expect(outcomes[1]).toMatchObject({ reason: expect.any(UniqueViolation) })
-  expect(outcomes[2]).toMatchObject({ reason: refused })
-  expect(outcomes[3]).toMatchObject({ value: [1, 1] })
-  expect(await ids()).toEqual(['a', 'd', 'e'])
-})
-
-test('a statement with RETURNING hands over what it wrote, and counts as many rows as changed', async () => {
-  const { db } = await open()
-  const taken: string[] = []
-  const rename = (id: string) =>
-    returning(
-      once((orm) =>
-        orm
-          .update(leads)
-          .set({ name: `name of ${id}` })
-          .where(eq(leads.id, id))
-          .returning(),
-      ),
-      undefined,
-      (rows) => taken.push(...rows.map(({ name }) => String(name))),
-    )
-  expect(await db.write(added('a'), rename('a'), rename('none'))).toEqual([1, 1, 0])
-  expect(taken).toEqual(['name of a'])
-  await expect(db.write(must(rename('none'), () => new Error('no such lead')))).rejects.toThrow('no such lead')
-})
-
-test('a condition may throw an error of its own, and the whole transaction is undone', async () => {
-  const { db, ids } = await open()
-  const own = new Error('its own')
-  const outcome = db.write(
-    added('a'),
-    holds(count, undefined, () => {
-      throw own
-    }),
-  )
-  await expect(outcome).rejects.toBe(own)
-  expect(await ids()).toEqual([])
-})
 
 test('a fault that undoes the whole transaction strikes its own job alone: the others are run again', async () => {
   const { db, ids } = await open()

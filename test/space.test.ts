@@ -6,6 +6,8 @@ import { and, inArray, isNotNull, sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
+import type { Room } from '../src/storage/bytes.ts'
+import { roomIn } from '../src/storage/disk/room.ts'
 import { createSpace } from '../src/storage/space.ts'
 import { connectTo } from './support/raw.ts'
 import { afterwards, movingClock, startService } from './support/service.ts'
@@ -88,13 +90,17 @@ describe('room', () => {
     afterwards(() => rm(dir, { recursive: true }))
     return { uploadsDir: dir, recordingsDir: dir }
   }
+  const at = (dirs: { uploadsDir: string; recordingsDir: string }) => ({
+    staging: { room: () => roomIn(dirs.uploadsDir) },
+    library: { room: () => roomIn(dirs.recordingsDir) },
+  })
   const TERABYTE = 2 ** 40
 
   test('is refused to an upload that fits alone but not beside what was promised', async () => {
     const dirs = await folder()
     const fs = await statfs(dirs.uploadsDir)
     const half = Math.floor(fs.bavail * fs.bsize * 0.6)
-    const space = await createSpace(dirs, 0)
+    const space = await createSpace(at(dirs), 0)
     await space.reserve({ id: 'a', length: half, offset: 0 })
     await expect(space.reserve({ id: 'b', length: half, offset: 0 })).rejects.toMatchObject({
       code: 'insufficient_storage',
@@ -109,7 +115,7 @@ describe('room', () => {
     const dirs = await folder()
     const fs = await statfs(dirs.uploadsDir)
     const third = Math.floor(fs.bavail * fs.bsize * 0.3)
-    const space = await createSpace(dirs, 0)
+    const space = await createSpace(at(dirs), 0)
     const claims = Array.from({ length: 10 }, (_, i) => space.reserve({ id: `u${i}`, length: third, offset: 0 }))
     const outcomes = await Promise.allSettled(claims)
     expect(outcomes.filter((each) => each.status === 'fulfilled')).toHaveLength(3)
@@ -123,7 +129,7 @@ describe('room', () => {
   test('is a quarter of what is free for one caller, but for a single upload', async () => {
     const dirs = await folder()
     const tenth = Math.floor((await free(dirs)) / 10)
-    const space = await createSpace(dirs, 0)
+    const space = await createSpace(at(dirs), 0)
     await space.reserve({ id: 'a', callerId: 'one', length: tenth, offset: 0 })
     await space.reserve({ id: 'b', callerId: 'one', length: tenth, offset: 0 })
     const third = { id: 'c', callerId: 'one', length: tenth, offset: 0 }
@@ -137,7 +143,7 @@ describe('room', () => {
   test('of uploads that never got a byte gives way to their caller’s next, and to others', async () => {
     const dirs = await folder()
     const tenth = Math.floor((await free(dirs)) / 10)
-    const space = await createSpace(dirs, 0)
+    const space = await createSpace(at(dirs), 0)
     const made = (id: string, callerId: string, tenths: number) => ({ id, callerId, length: tenths * tenth, offset: 0 })
     for (let i = 0; i < 35; i++) await space.reserve({ ...made(`idle-${i}`, 'one', 1), givesWay: true })
     expect(space.reservedBytes).toBe(2 * tenth)
@@ -155,7 +161,7 @@ describe('room', () => {
   test('that was promised before a start counts for its caller, and gives way if no byte came', async () => {
     const dirs = await folder()
     const tenth = Math.floor((await free(dirs)) / 10)
-    const space = await createSpace(dirs, 0, [
+    const space = await createSpace(at(dirs), 0, [
       { id: 'begun', callerId: 'one', length: 2 * tenth, offset: 1 },
       { id: 'idle', callerId: 'two', length: 8 * tenth - 1_000_000, offset: 0, givesWay: true },
     ])
@@ -166,8 +172,36 @@ describe('room', () => {
     expect(space.reservedBytes).toBe(7 * tenth - 1)
   })
 
+  const having = (freeBytes: Room['freeBytes'], volume: string) => ({ room: async () => ({ freeBytes, volume }) })
+
+  test('is there for any upload and any caller in a store that is unbounded', async () => {
+    const space = await createSpace({ staging: having('unbounded', 'a'), library: having('unbounded', 'b') }, TERABYTE)
+    for (const id of ['a', 'b', 'c']) {
+      await space.reserve({ id, callerId: 'one', length: 100 * TERABYTE, offset: 0 })
+      await space.keep({ id, callerId: 'one', length: 100 * TERABYTE, offset: 0 })
+    }
+    space.arrived('a', TERABYTE)
+    space.release('b')
+    expect(space.reservedBytes).toBe(199 * TERABYTE)
+  })
+
+  test('is needed in each store that has an end, and once where both share it', async () => {
+    const upload = (id: string) => ({ id, length: 600, offset: 0 })
+    const apart = await createSpace({ staging: having('unbounded', 'a'), library: having(1_000, 'b') }, 0)
+    await apart.reserve(upload('a'))
+    await expect(apart.reserve(upload('b'))).rejects.toMatchObject({ code: 'insufficient_storage' })
+    // What has come needs its whole length in the library all the same.
+    apart.arrived('a', 600)
+    await expect(apart.reserve(upload('b'))).rejects.toMatchObject({ code: 'insufficient_storage' })
+    const shared = await createSpace({ staging: having(1_000, 'a'), library: having(1_000, 'a') }, 0)
+    await shared.reserve(upload('a'))
+    shared.arrived('a', 600)
+    // The reading has lost what came.
+    await shared.reserve({ id: 'b', length: 400, offset: 0 })
+  })
+
   test('is kept free as far as the setting says', async () => {
-    const space = await createSpace(await folder(), 100 * TERABYTE)
+    const space = await createSpace(at(await folder()), 100 * TERABYTE)
     await expect(space.reserve({ id: 'a', length: 1, offset: 0 })).rejects.toMatchObject({ status: 507 })
   })
 })

@@ -1,14 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, describe, expect, test } from 'vitest'
-import { Staging } from '../src/storage/disk/staging.ts'
+import { diskStores } from './support/disk-stores.ts'
 import { noise } from './support/tus.ts'
 
-const directory = mkdtempSync(path.join(tmpdir(), 'staging-'))
-afterAll(() => rmSync(directory, { recursive: true }))
-const staging = new Staging({ directory })
+const { staging, uploads: directory, close } = await diskStores()
+afterAll(close)
 const MIB = 2 ** 20
 
 /** A source that has brought these bytes, and may bring more. */
@@ -18,7 +16,7 @@ function coming(bytes: Buffer): PassThrough {
   return source
 }
 
-describe('bytes on their way', () => {
+describe('bytes on their way to a disk', () => {
   test('a disk that is full while more are coming is told of, not taken for a request that was stopped', async () => {
     symlinkSync('/dev/full', path.join(directory, 'full'))
     const written = await staging.append(coming(noise(2 * MIB)), 'full', 0)

@@ -17,8 +17,8 @@ import type { Recording } from '../db/schema.ts'
 import { openSqlite } from '../db/sqlite.ts'
 import { openUploadsGone } from '../db/uploads.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
+import type { DiskLibrary } from '../storage/disk/disk-library.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
-import type { Library } from '../storage/disk/library.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExisting } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
@@ -58,7 +58,7 @@ async function sizeOf(file: string): Promise<number | undefined> {
 interface Parts {
   live: Reading
   copy: Database
-  library: Library
+  library: DiskLibrary
   folder: string
   progress: Progress
 }

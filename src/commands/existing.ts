@@ -6,11 +6,11 @@ import type { Config } from '../config/config.ts'
 import { knowsRecordings } from '../db/recordings.ts'
 import { openForReading, type ReadingDatabase } from '../db/sqlite.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
-import { type Library, openLibrary } from '../storage/disk/library.ts'
+import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
 
 export interface Existing {
   db: ReadingDatabase
-  library: Library
+  library: DiskLibrary
   /** Whether the tables know a recording at all. */
   isUsed: boolean
   close(): Promise<void>
@@ -24,7 +24,7 @@ export async function openExisting(config: Config): Promise<Existing> {
       throw new Error(`${config.databaseFile} is no database of this service: ${(error as Error).message}`)
     })
     await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
-    const library = await openLibrary(config.recordingsDir)
+    const library = await openDiskLibrary(config.recordingsDir)
     return {
       db,
       library,

@@ -3,11 +3,11 @@
  *
  * Only reads; works beside a running server.
  */
+import { createHash } from 'node:crypto'
 import type { Config } from '../config/config.ts'
 import { isRecorded, recordingTotals } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
-import { sha256Of } from '../storage/digest.ts'
-import type { Library } from '../storage/disk/library.ts'
+import type { Library } from '../storage/library.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExisting } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
@@ -17,18 +17,19 @@ const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (e
 /** What is wrong with a recording's file; undefined when nothing is. */
 async function faultOf(library: Library, recording: Recording, progress: Progress): Promise<string | undefined> {
   try {
-    const handle = await library.open(recording.path)
+    const bytes = await library.acquire(recording.path)
     try {
-      const { size } = await handle.stat()
+      const { size } = bytes
       if (size !== recording.size) return `has ${size} bytes instead of ${recording.size}`
-      const read = async (position: number, length: number) => {
-        const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(length), 0, length, position)
-        return buffer.subarray(0, bytesRead)
+      const hash = createHash('sha256')
+      for await (const piece of bytes.range(0, size - 1)) {
+        hash.update(piece)
+        progress.advance(piece.length)
       }
-      const sha256 = await sha256Of(read, size, progress.advance)
+      const sha256 = hash.digest('hex')
       return sha256 === recording.sha256 ? undefined : `has SHA-256 ${sha256} instead of ${recording.sha256}`
     } finally {
-      await handle.close()
+      bytes.release()
     }
   } catch (error) {
     return `cannot be read: ${readable(error)}`

@@ -6,8 +6,9 @@
  * clients keep no fast one waiting, and a crash leaves nothing behind.
  */
 import type { Readable } from 'node:stream'
-import { giveBack } from '../storage/disk/writer.ts'
+import { giveBack } from '../storage/give-back.ts'
 import type { Space } from '../storage/space.ts'
+import type { Staging } from '../storage/staging.ts'
 import { type Body, type Gathering, tooLong } from './body.ts'
 import { BodyMemory, type Share, sizeFor } from './body-memory.ts'
 import { BodyOnDisk } from './body-on-disk.ts'
@@ -18,12 +19,12 @@ const SHORT_BYTES = 64 * 1024
 
 export class Bodies {
   readonly #memory = new BodyMemory()
-  readonly #directory: string
+  readonly #staging: Pick<Staging, 'scratch'>
   readonly #space: Space
 
-  /** @param directory where bodies wait for which memory has no room */
-  constructor({ directory, space }: { directory: string; space: Space }) {
-    this.#directory = directory
+  /** @param staging where bodies wait for which memory has no room */
+  constructor({ staging, space }: { staging: Pick<Staging, 'scratch'>; space: Space }) {
+    this.#staging = staging
     this.#space = space
   }
 
@@ -55,7 +56,7 @@ export class Bodies {
   }
 
   #onDisk(callerId: string, expectedBytes: number, maxBytes: number): Gathering {
-    const parts = { directory: this.#directory, space: this.#space, memory: this.#memory }
+    const parts = { staging: this.#staging, space: this.#space, memory: this.#memory }
     return new BodyOnDisk(parts, callerId, expectedBytes, maxBytes)
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The memory that whole bodies take together: bounded, and used again for the next.
  */
-import { giveBack } from '../storage/disk/writer.ts'
+import { giveBack } from '../storage/give-back.ts'
 
 /** Bodies that fill memory as they come; a slow client holds its share for as long as it likes. */
 const COMING_BYTES = 24 * 1024 * 1024

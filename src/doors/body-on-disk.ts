@@ -2,14 +2,15 @@
  * A body for which memory has no room as it comes: it waits in a file until it is whole, and then for its turn.
  */
 import { newId } from '../ids.ts'
-import { NamelessFile } from '../storage/disk/nameless-file.ts'
-import { giveBack } from '../storage/disk/writer.ts'
+import type { Scratch } from '../storage/bytes.ts'
+import { giveBack } from '../storage/give-back.ts'
 import type { Space } from '../storage/space.ts'
+import type { Staging } from '../storage/staging.ts'
 import { type Body, type Gathering, tooLong } from './body.ts'
 import { type BodyMemory, sizeFor } from './body-memory.ts'
 
 interface Parts {
-  directory: string
+  staging: Pick<Staging, 'scratch'>
   space: Space
   memory: BodyMemory
 }
@@ -19,7 +20,7 @@ export class BodyOnDisk implements Gathering {
   readonly #name = `${newId()}.body`
   readonly #parts: Parts
   readonly #maxBytes: number
-  readonly #opened: Promise<NamelessFile>
+  readonly #opened: Promise<Scratch>
   #last: Promise<unknown>
   #bytes = 0
   #isEnded = false
@@ -34,10 +35,10 @@ export class BodyOnDisk implements Gathering {
     this.#last.catch(() => {})
   }
 
-  async #open(callerId: string, length: number): Promise<NamelessFile> {
-    const { directory, space } = this.#parts
+  async #open(callerId: string, length: number): Promise<Scratch> {
+    const { staging, space } = this.#parts
     await space.reserve({ id: this.#name, callerId, length, offset: 0 })
-    return NamelessFile.open(directory, this.#name)
+    return staging.scratch(this.#name)
   }
 
   async #close(): Promise<void> {

@@ -64,7 +64,7 @@ export function recordingsPost({ config, tokens, db, ingest, locker, space }: Pa
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const doors: Doors = {
     publicUrl: config.publicUrl,
-    bodies: new Bodies({ directory: config.uploadsDir, space }),
+    bodies: new Bodies({ staging: ingest.staging, space }),
     legacy: {
       db,
       ingest,

@@ -3,8 +3,8 @@
  */
 import { Router } from 'express'
 import type { Database } from '../db/database.ts'
-import type { Library } from '../storage/disk/library.ts'
-import type { Staging } from '../storage/disk/staging.ts'
+import type { Library } from '../storage/library.ts'
+import type { Staging } from '../storage/staging.ts'
 import { takesNoQuery } from './request.ts'
 
 interface Parts {

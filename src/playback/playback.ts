@@ -20,13 +20,13 @@ import { addressOf, bodyOf, checked, queryOf, takesNoQuery } from '../http/reque
 import { isId } from '../ids.ts'
 import { assertMay, type Caller, leadFor } from '../leads/rights.ts'
 import { recordingPath } from '../recordings/recordings.ts'
-import type { Library } from '../storage/disk/library.ts'
-import type { OpenFile } from '../storage/disk/open-files.ts'
+import { type Bytes, TruncatedBytes } from '../storage/bytes.ts'
+import type { Library } from '../storage/library.ts'
 import { contentDisposition } from './disposition.ts'
 import type { PlaybackLinks } from './links.ts'
 import { evaluatePreconditions, rangeApplies } from './preconditions.ts'
 import { contentRange, multipartOf, selectRanges } from './range.ts'
-import { type Segment, sendSegments, TruncatedFile } from './send.ts'
+import { type Segment, sendSegments } from './send.ts'
 
 const PATH = '/api/leads/:leadId/recordings/:recordingId'
 
@@ -108,17 +108,17 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
     )
   }
 
-  async function acquire(recording: Playable): Promise<OpenFile> {
-    let file: OpenFile
+  async function acquire(recording: Playable): Promise<Bytes> {
+    let bytes: Bytes
     try {
-      file = await library.acquire(recording.path)
+      bytes = await library.acquire(recording.path)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(recording, error)
       throw error
     }
-    if (file.size === recording.size) return file
-    file.release()
-    throw missing(recording, new TruncatedFile(`the file has ${file.size} bytes of ${recording.size}`))
+    if (bytes.size === recording.size) return bytes
+    bytes.release()
+    throw missing(recording, new TruncatedBytes(`${bytes.size} bytes are there of ${recording.size}`))
   }
 
   /** Handed the file a moment ago, nginx could not send it; it lets no client say so. */
@@ -172,7 +172,7 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
       'Referrer-Policy': 'no-referrer',
     }
 
-    const file = await acquire(recording)
+    const bytes = await acquire(recording)
     try {
       const ranged = { ...described, 'Accept-Ranges': 'bytes' }
       if (isHead) {
@@ -184,13 +184,13 @@ export function playbackRoutes({ config, db, tokens, library, links, events, clo
         const head = { ...(ranges ? ranged : described), 'X-Accel-Redirect': address, 'Content-Length': 0 }
         res.writeHead(200, head).end()
       } else {
-        await send(res, file, recording, ranges, ranged)
+        await send(res, bytes, recording, ranges, ranged)
       }
     } catch (error) {
-      if (error instanceof TruncatedFile) throw missing(recording, error)
+      if (error instanceof TruncatedBytes) throw missing(recording, error)
       throw error
     } finally {
-      file.release()
+      bytes.release()
     }
   })
 
@@ -221,7 +221,7 @@ type Ranges = ReturnType<typeof selectRanges>
 /** The whole recording, one range of it, or several in one body (RFC 9110 §15.3.1, §15.3.7). */
 async function send(
   res: Response,
-  file: OpenFile,
+  bytes: Bytes,
   { size, contentType }: Playable,
   ranges: Ranges,
   described: Record<string, string>,
@@ -230,7 +230,7 @@ async function send(
   if (several) {
     const segments: Segment[] = several.parts.flatMap((part) => [part.head, part])
     const head = { ...described, 'Content-Type': several.contentType, 'Content-Length': several.length }
-    return sendSegments(res, () => res.writeHead(206, head), file, [...segments, several.tail])
+    return sendSegments(res, () => res.writeHead(206, head), bytes, [...segments, several.tail])
   }
   const [range] = ranges?.length === 1 ? ranges : []
   if (range) {
@@ -239,10 +239,10 @@ async function send(
       'Content-Length': range.end - range.start + 1,
       'Content-Range': contentRange(range, size),
     }
-    return sendSegments(res, () => res.writeHead(206, head), file, [range])
+    return sendSegments(res, () => res.writeHead(206, head), bytes, [range])
   }
   const head = { ...described, 'Content-Length': size }
-  return sendSegments(res, () => res.writeHead(200, head), file, [{ start: 0, end: size - 1 }])
+  return sendSegments(res, () => res.writeHead(200, head), bytes, [{ start: 0, end: size - 1 }])
 }
 
 /**

@@ -8,7 +8,7 @@ import type { Recording } from '../db/schema.ts'
 import { tombstoneGone, tombstoneSet } from '../db/tombstones.ts'
 import { ServiceError } from '../errors.ts'
 import { type Caller, stillMay } from '../leads/rights.ts'
-import type { Library } from '../storage/disk/library.ts'
+import type { Library } from '../storage/library.ts'
 
 export const recordingNotFound = () =>
   new ServiceError('recording_not_found', 'There is no such recording with this lead.')

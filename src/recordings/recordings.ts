@@ -13,7 +13,7 @@ import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
 import { typeMostlyPlays } from '../media/codecs.ts'
-import type { Library } from '../storage/disk/library.ts'
+import type { Library } from '../storage/library.ts'
 import { deleteRecording, recordingNotFound } from './deletion.ts'
 
 const DEFAULT_LIMIT = 50

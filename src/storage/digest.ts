@@ -7,13 +7,11 @@ const PIECE_BYTES = 1024 * 1024
  * The SHA-256 (hex) of `size` bytes from position 0.
  *
  * @param read gives `length` bytes from `position`, fewer only at the end
- * @param onPiece called with the number of bytes of each piece that was read
  * @throws when fewer bytes are there
  */
 export async function sha256Of(
   read: (position: number, length: number) => Promise<Uint8Array>,
   size: number,
-  onPiece: (bytes: number) => void = () => {},
 ): Promise<string> {
   const hash = createHash('sha256')
   for (let position = 0; position < size; ) {
@@ -21,7 +19,6 @@ export async function sha256Of(
     if (piece.length === 0) throw new Error(`only ${position} of ${size} bytes are there`)
     hash.update(piece)
     position += piece.length
-    onPiece(piece.length)
   }
   return hash.digest('hex')
 }

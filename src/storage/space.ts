@@ -1,13 +1,13 @@
 /**
- * Room on the disks: an upload is let in only when it, and all that was promised to the open ones, will fit.
+ * Room in the stores: an upload is let in only when it, and all that was promised to the open ones, will fit.
  *
  * What is promised is kept for each upload, not as a sum of comings and goings, so that it cannot drift. Where the
- * recordings lie on a file system of their own, an upload needs its whole length there until it is finished.
+ * recordings lie on a volume of their own, an upload needs its whole length there until it is finished.
  */
-import { stat, statfs } from 'node:fs/promises'
 import { passing } from '../errors.ts'
+import type { Room } from './bytes.ts'
 
-/** A reading of a file system is good for this long; what came meanwhile is taken off it. */
+/** A store's answer is good for this long; what came meanwhile is taken off it. */
 const READING_MS = 500
 
 /** Of what is free, one caller may have this much reserved at once, except by a single upload. */
@@ -42,8 +42,13 @@ export interface Space {
   readonly reservedBytes: number
 }
 
+/** A store that can be asked what it has room for. */
+export interface Roomy {
+  room(): Promise<Room>
+}
+
 interface Volume {
-  directory: string
+  store: Roomy
   promisedBytes: number
   byCaller: Map<string, number>
   reading: { freeBytes: number; atMs: number } | undefined
@@ -54,8 +59,8 @@ interface Claim extends Pick<Promised, 'callerId' | 'length'> {
   givesWay: boolean
 }
 
-const volumeAt = (directory: string): Volume => ({
-  directory,
+const volumeOf = (store: Roomy): Volume => ({
+  store,
   promisedBytes: 0,
   byCaller: new Map(),
   reading: undefined,
@@ -74,15 +79,13 @@ function promise(volume: Volume, callerId: string | undefined, bytes: number): v
  * @param open what uploads that are open already may still bring
  */
 export async function createSpace(
-  { uploadsDir, recordingsDir }: { uploadsDir: string; recordingsDir: string },
+  { staging, library }: { staging: Roomy; library: Roomy },
   minFreeBytes: number,
   open: Iterable<Promised> = [],
 ): Promise<Space> {
-  const [uploadsDevice, recordingsDevice] = await Promise.all(
-    [uploadsDir, recordingsDir].map(async (directory) => (await stat(directory)).dev),
-  )
-  const arriving = volumeAt(uploadsDir)
-  const staying = uploadsDevice === recordingsDevice ? undefined : volumeAt(recordingsDir)
+  const [ofStaging, ofLibrary] = await Promise.all([staging.room(), library.room()])
+  const arriving = volumeOf(staging)
+  const staying = ofStaging.volume === ofLibrary.volume ? undefined : volumeOf(library)
   const volumes = staying ? [arriving, staying] : [arriving]
   /** In the order in which they were made. */
   const claims = new Map<string, Claim>()
@@ -115,9 +118,10 @@ export async function createSpace(
   async function freeBytes(volume: Volume): Promise<number> {
     const now = performance.now()
     if (volume.reading && now - volume.reading.atMs < READING_MS) return volume.reading.freeBytes
-    const fs = await statfs(volume.directory)
-    volume.reading = { freeBytes: fs.bavail * fs.bsize, atMs: now }
-    return volume.reading.freeBytes
+    const { freeBytes: told } = await volume.store.room()
+    const freeBytes = told === 'unbounded' ? Number.POSITIVE_INFINITY : told
+    volume.reading = { freeBytes, atMs: now }
+    return freeBytes
   }
 
   /** How many bytes too few there are on a volume: for the upload, and within its caller's share. */

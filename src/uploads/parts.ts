@@ -7,7 +7,7 @@
  */
 import type { UploadRow } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import type { Staging } from '../storage/disk/staging.ts'
+import type { Staging } from '../storage/staging.ts'
 
 const FINAL = 'final;'
 

@@ -10,10 +10,11 @@ import type { Clock } from '../clock.ts'
 import type { Reading } from '../db/database.ts'
 import { recordedPaths } from '../db/recordings.ts'
 import { keysOfUploads } from '../db/uploads-swept.ts'
+import { INCOMING } from '../storage/disk/disk-library.ts'
 import { PROBE } from '../storage/disk/durability.ts'
-import { INCOMING, type Library } from '../storage/disk/library.ts'
 import { isFolder, namesIn, seen } from '../storage/disk/look.ts'
 import { QUARANTINE } from '../storage/disk/quarantine.ts'
+import type { Library } from '../storage/library.ts'
 
 /** Younger files may be on their way to or from their row. */
 export const SAFE_AGE_MS = 3_600_000

@@ -8,7 +8,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { ServiceError } from '../../errors.ts'
-import type { BodyCheck } from '../../storage/disk/writer.ts'
+import type { BodyCheck } from '../../storage/staging.ts'
 
 /** For `Tus-Checksum-Algorithm`: what is worth using first. */
 export const CHECKSUM_ALGORITHMS = ['sha256', 'sha1', 'sha512', 'md5'] as const

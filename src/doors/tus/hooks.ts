@@ -15,7 +15,7 @@ export function engineOptions(parts: TusParts, extensions: string[]): EngineOpti
   const { config, ingest, locker } = parts
   return {
     path: '/',
-    datastore: new TusStore(ingest, extensions),
+    datastore: new TusStore(ingest, config.uploadsDir, extensions),
     locker,
     maxSize: config.uploads.maxBytes,
     namingFunction: newId,

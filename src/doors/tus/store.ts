@@ -9,13 +9,14 @@ import { FileStore } from '@tus/file-store'
 import { Upload } from '@tus/server'
 import type { Ingest } from '../../uploads/ingest.ts'
 
-type Core = Pick<Ingest, 'append' | 'declareLength' | 'view' | 'terminate'> & { staging: { directory: string } }
+type Core = Pick<Ingest, 'append' | 'declareLength' | 'view' | 'terminate'>
 
 export class TusStore extends FileStore {
   readonly #core: Core
 
-  constructor(core: Core, extensions: string[]) {
-    super({ directory: core.staging.directory })
+  /** @param directory made by the library's constructor where it is missing, and left alone by what runs of it */
+  constructor(core: Core, directory: string, extensions: string[]) {
+    super({ directory })
     this.#core = core
     this.extensions = extensions
   }

@@ -9,8 +9,8 @@ import { randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import type { Beside, Staging, Stretch } from '../staging.ts'
 import { syncDirectory } from './durability.ts'
-import type { Staging } from './staging.ts'
 
 /** As much as is compared at once. */
 const PIECE_BYTES = 256 * 1024
@@ -18,17 +18,19 @@ const WHOLE = 'whole-'
 /** Beyond this many known folders, all are synced once more. */
 const MAX_NAMED = 2_000
 
-/** A part of a file of the uploads directory. */
-export interface Stretch {
-  /** Name relative to the uploads directory. */
-  file: string
-  position: number
-  bytes: number
+interface Parts {
+  directory: string
+  /** Where an upload's own file lies. */
+  pathOf(id: string): string
+  /** Its folder. */
+  besideOf(id: string): string
+  forget(id: string): void
 }
 
-export type Beside = ReturnType<typeof createBeside>
+/** Until the core asks the staging itself. */
+export const createBeside = ({ beside }: Pick<Staging, 'beside'>): Beside => beside
 
-export function createBeside(staging: Staging) {
+export function besideOnDisk(staging: Parts): Beside {
   const { directory } = staging
   const pathOf = (name: string) => path.join(directory, name)
   const nameOf = (id: string, name: string) => path.join(path.basename(staging.besideOf(id)), name)
@@ -79,13 +81,10 @@ export function createBeside(staging: Staging) {
 
   return {
     read,
-    /** Stores a chunk; gives the name of its file. */
     keep: (id: string, index: number, bytes: Buffer) => write(id, String(index), [bytes]),
-    /** Puts the stretches together in a new file; gives its name, which `isWhole`. */
     compose: (id: string, stretches: AsyncIterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
     isWhole: (name: string | null) => name !== null && path.basename(name).startsWith(WHOLE),
 
-    /** Makes a file that was put together the upload's own; false when it is so already. */
     async become(id: string, name: string): Promise<boolean> {
       staging.forget(id)
       try {
@@ -100,7 +99,6 @@ export function createBeside(staging: Staging) {
       return true
     },
 
-    /** Whether the stretch has just these bytes. */
     async holds({ file, position, bytes }: Stretch, expected: Buffer): Promise<boolean> {
       if (bytes !== expected.length) return false
       let at = 0
@@ -111,9 +109,7 @@ export function createBeside(staging: Staging) {
       return at === bytes
     },
 
-    /** Removes one file; its absence is fine. */
     remove: (name: string) => rm(pathOf(name), { force: true }),
-    /** Removes all that is beside an upload. */
     clear(id: string): Promise<void> {
       named.delete(staging.besideOf(id))
       return rm(staging.besideOf(id), { force: true, recursive: true })

@@ -3,8 +3,9 @@
  */
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
+import type { Scratch } from '../bytes.ts'
 
-export class NamelessFile {
+export class NamelessFile implements Scratch {
   readonly #handle: FileHandle
 
   private constructor(handle: FileHandle) {
@@ -19,14 +20,12 @@ export class NamelessFile {
     return new NamelessFile(handle)
   }
 
-  /** Writes all of the bytes. */
   async write(bytes: Buffer, position: number): Promise<void> {
     for (let done = 0; done < bytes.length; ) {
       done += (await this.#handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten
     }
   }
 
-  /** Fills the buffer from the file's beginning. @throws when fewer bytes are there */
   async readInto(buffer: Buffer): Promise<void> {
     for (let read = 0; read < buffer.length; ) {
       const { bytesRead } = await this.#handle.read(buffer, read, buffer.length - read, read)

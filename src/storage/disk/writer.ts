@@ -6,6 +6,8 @@ import type { Hash } from 'node:crypto'
 import { fdatasync as fsDatasync, write as fsWrite, writev as fsWritev } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
+import { giveBack } from '../give-back.ts'
+import type { WriteOptions, Written } from '../staging.ts'
 
 const datasync = promisify(fsDatasync)
 
@@ -20,41 +22,6 @@ const PATIENCE_MS = 150
 const CHECKPOINT_EVERY_MS = 5_000
 /** As much of the beginning as telling its media type takes. */
 export const HEAD_BYTES = 4_100
-
-/** What the bytes of one write must fulfil to count. */
-export interface BodyCheck {
-  /** Sees the bytes as they pass, in order. */
-  update(bytes: Uint8Array): void
-  /** Asked once, when all have come. @throws when that can't be told: the bytes do not count then */
-  holds(): boolean
-}
-
-export interface WriteOptions {
-  /** How many bytes may land; the rest is an overrun. */
-  maxBytes?: number
-  /** Stops the writing; what came is kept. */
-  signal?: AbortSignal
-  /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
-  length?: number | undefined
-  /** All that comes moves on at once when it has come whole; see `length`. */
-  movesOn?: boolean | undefined
-  /** Called while a long write goes on, each time `offset` bytes are on disk; never where a check may undo them. */
-  onCheckpoint?: (offset: number) => Promise<void>
-  /** With a check, all bytes count or none does: only those of a source that ended, and that the check holds for. */
-  check?: BodyCheck | undefined
-}
-
-/** How a write ended. In every case the bytes up to `offset` are on disk. */
-export interface Written {
-  offset: number
-  /**
-   * `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land;
-   * `mismatch`: the source ended, and the check does not hold.
-   */
-  end: 'all' | 'cut' | 'stopped' | 'overrun' | 'mismatch'
-  /** A write that failed part of the way (ENOSPC …). */
-  error?: unknown
-}
 
 export interface WriterOptions extends WriteOptions {
   /** Bytes that this writer and others hold; each keeps its part of the count. */
@@ -295,18 +262,6 @@ export class Writer {
     this.#position = this.#synced
     this.#fail(error)
   }
-}
-
-/** Smaller buffers are views of a pool that others use too. */
-const OWN_MEMORY_BYTES = 16 * 1024
-
-/**
- * Frees a written buffer's memory now. Left to the collector, the 64 KiB buffers of a socket make V8 mark the whole heap
- * every few megabytes received.
- */
-export function giveBack(buffer: Buffer): void {
-  const memory = buffer.buffer as ArrayBuffer
-  if (buffer.length >= OWN_MEMORY_BYTES && memory.byteLength === buffer.length) memory.transfer(0)
 }
 
 /** The buffers without their first `count` bytes. */

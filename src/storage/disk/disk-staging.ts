@@ -1,5 +1,5 @@
 /**
- * Bytes on their way: one file per upload in the uploads directory, and nothing beside it that says what it is of.
+ * The staging on a disk: one file per upload in the uploads directory, and nothing beside it that says what it is of.
  *
  * An offset is told only after `fdatasync`, what a dead or displaced connection left is kept, an error keeps its errno,
  * and the SHA-256 is there when the last byte is. Knows files; knows nothing of rows or of HTTP.
@@ -22,10 +22,17 @@ import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { ServiceError } from '../../errors.ts'
 import { isId } from '../../ids.ts'
+import type { BytesReader, Room, Scratch } from '../bytes.ts'
 import { sha256Of } from '../digest.ts'
+import type { Beside, Staging, WriteOptions, Written } from '../staging.ts'
+import { besideOnDisk } from './beside.ts'
+import type { DiskLibrary } from './disk-library.ts'
 import { probeDirectory, syncDirectory } from './durability.ts'
+import { fileReader } from './file-reader.ts'
 import { GrowingFiles } from './growing-files.ts'
-import { HEAD_BYTES, type Warm, type WriteOptions, Writer, type Written } from './writer.ts'
+import { NamelessFile } from './nameless-file.ts'
+import { roomIn } from './room.ts'
+import { HEAD_BYTES, type Warm, Writer } from './writer.ts'
 
 const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
@@ -39,8 +46,10 @@ const WARM_UPLOADS = 4_000
 /** Read and written at once when one file is copied into another. */
 const COPY_BYTES = 1024 * 1024
 
-export class Staging {
-  readonly directory: string
+export class DiskStaging implements Staging {
+  readonly beside: Beside
+  readonly #directory: string
+  readonly #library: Pick<DiskLibrary, 'put'>
   readonly #warm = new Map<string, Warm>()
   readonly #growing = new GrowingFiles()
   readonly #writers = new Set<Writer>()
@@ -48,25 +57,26 @@ export class Staging {
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
 
-  constructor({ directory }: { directory: string }) {
+  /** @param library where `moveTo` moves to */
+  constructor({ directory, library }: { directory: string; library: Pick<DiskLibrary, 'put'> }) {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    this.directory = directory
+    this.#directory = directory
+    this.#library = library
+    this.beside = besideOnDisk({
+      directory,
+      pathOf: (id) => this.pathOf(id),
+      besideOf: (id) => this.#besideOf(id),
+      forget: (id) => this.forget(id),
+    })
   }
 
-  /**
-   * Writes what the source brings, from `offset` on.
-   *
-   * Ends when the source does, dies, or is stopped; resolves only when the bytes are on disk.
-   *
-   * @throws errors of opening and syncing; an error of writing comes with what was stored before it
-   */
   async append(source: Readable, id: string, offset: number, options: WriteOptions = {}): Promise<Written> {
     // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
     const fresh = offset === 0 ? constants.O_CREAT | constants.O_TRUNC : 0
     const file: { fd?: number; synced?: boolean } = {}
     let isNamed = !fresh
     const syncName = async () => {
-      await syncDirectory(this.directory)
+      await syncDirectory(this.#directory)
       isNamed = true
     }
     const openFile = (synced: boolean): number => {
@@ -115,11 +125,6 @@ export class Staging {
     }
   }
 
-  /**
-   * Writes bytes that are in memory at `offset`; resolves when they are on disk. They are the caller's again then.
-   *
-   * @throws errors of opening and writing; what has landed lies beyond the offset and is cut off by the next write
-   */
   async place(bytes: Buffer, id: string, offset: number): Promise<void> {
     try {
       await this.#growing.use(this.pathOf(id), offset === 0, async (fd) => {
@@ -135,7 +140,7 @@ export class Staging {
         warm.hashedTo += bytes.length
         await written
       })
-      if (offset === 0) await syncDirectory(this.directory)
+      if (offset === 0) await syncDirectory(this.#directory)
     } catch (error) {
       this.forget(id)
       if (offset === 0) await this.#unmake(id)
@@ -148,11 +153,6 @@ export class Staging {
     await rm(this.pathOf(id), { force: true }).catch(() => {})
   }
 
-  /**
-   * The SHA-256 (hex) of an upload's bytes: as they passed, or where some passed another process, read once.
-   *
-   * @throws when fewer than `size` bytes are there
-   */
   async sha256(id: string, size: number): Promise<string> {
     const warm = this.#warm.get(id)
     if (warm?.hash && warm.hashedTo === size) return warm.hash.copy().digest('hex')
@@ -164,25 +164,10 @@ export class Staging {
     }
   }
 
-  /** A reader of an upload's bytes; the beginning comes from memory when it has just passed. */
-  reader(id: string): { read(position: number, length: number): Promise<Uint8Array>; close(): Promise<void> } {
-    const head = this.#warm.get(id)?.head
-    let opened: ReturnType<typeof open> | undefined
-    return {
-      read: async (position, length) => {
-        if (head && position + length <= head.length) return head.subarray(position, position + length)
-        opened ??= open(this.pathOf(id), 'r')
-        const buffer = Buffer.allocUnsafe(length)
-        const { bytesRead } = await (await opened).read(buffer, 0, length, position)
-        return buffer.subarray(0, bytesRead)
-      },
-      close: async () => {
-        await (await opened?.catch(() => undefined))?.close()
-      },
-    }
+  reader(id: string): BytesReader {
+    return fileReader(this.pathOf(id), this.#warm.get(id)?.head)
   }
 
-  /** Cuts the file to exactly `size` bytes, on disk; the file is made where it is missing. */
   async truncate(id: string, size: number): Promise<void> {
     this.#warm.delete(id)
     const handle = await open(this.pathOf(id), constants.O_RDWR | constants.O_CREAT, 0o600)
@@ -194,21 +179,14 @@ export class Staging {
     }
   }
 
-  /** Gives the file of one upload to another, with what memory holds of it; durable when it resolves. */
   async hand(from: string, to: string): Promise<void> {
     await rename(this.pathOf(from), this.pathOf(to))
-    await syncDirectory(this.directory)
+    await syncDirectory(this.#directory)
     const warm = this.#warm.get(from)
     this.#warm.delete(from)
     if (warm) this.#keepWarm(to, warm)
   }
 
-  /**
-   * Writes the first `size` bytes of one upload's file into another's, at `position`, where that ends from now on; on
-   * disk when it resolves.
-   *
-   * @throws when fewer bytes are there
-   */
   async copy(from: string, size: number, to: string, position: number): Promise<void> {
     const warm = this.#warm.get(to)
     this.#warm.delete(to)
@@ -243,7 +221,6 @@ export class Staging {
     }
   }
 
-  /** Bytes in the file; undefined when there is none. */
   async sizeOf(id: string): Promise<number | undefined> {
     try {
       return (await stat(this.pathOf(id))).size
@@ -253,13 +230,11 @@ export class Staging {
     }
   }
 
-  /** Bytes of the upload's file, where all of them have just passed here; undefined when only the disk can tell. */
   passed(id: string): number | undefined {
     const passed = this.#warm.get(id)?.hashedTo ?? -1
     return passed < 0 ? undefined : passed
   }
 
-  /** Makes a file that was just written, and its name, durable. */
   async sync(id: string): Promise<void> {
     const handle = await open(this.pathOf(id), 'r')
     try {
@@ -267,28 +242,38 @@ export class Staging {
     } finally {
       await handle.close()
     }
-    await syncDirectory(this.directory)
+    await syncDirectory(this.#directory)
   }
 
-  /** Removes an upload's bytes; their absence is fine. */
+  async moveTo(id: string, key: string): Promise<void> {
+    // Whoever has to go on from here finds the bytes in the library, and nothing of them in memory.
+    this.forget(id)
+    await this.#library.put(this.pathOf(id), key)
+  }
+
   async discard(id: string): Promise<void> {
     this.forget(id)
     await rm(this.pathOf(id), { force: true })
-    await rm(this.besideOf(id), { force: true, recursive: true })
+    await rm(this.#besideOf(id), { force: true, recursive: true })
   }
 
-  /** Ends every writing, and each that begins from now on; what came is kept. */
   stop(): void {
     this.#stopped = true
     for (const writer of this.#writers) writer.stop()
   }
 
-  /** Rejects when the directory does not take a write. */
-  probe(): Promise<void> {
-    return probeDirectory(this.directory)
+  scratch(name: string): Promise<Scratch> {
+    return NamelessFile.open(this.#directory, name)
   }
 
-  /** Drops what memory holds of an upload. */
+  room(): Promise<Room> {
+    return roomIn(this.#directory)
+  }
+
+  probe(): Promise<void> {
+    return probeDirectory(this.#directory)
+  }
+
   forget(id: string): void {
     this.#warm.delete(id)
     this.#growing.forget(this.pathOf(id))
@@ -297,11 +282,11 @@ export class Staging {
   /** Where an upload's bytes lie. @throws when the id could leave the directory */
   pathOf(id: string): string {
     if (!isId(id)) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    return this.directory + path.sep + id
+    return this.#directory + path.sep + id
   }
 
   /** The folder for what waits beside an upload's file; no upload's name, since ids have no dot. */
-  besideOf(id: string): string {
+  #besideOf(id: string): string {
     return `${this.pathOf(id)}.beside`
   }
 

@@ -1,0 +1,143 @@
+/**
+ * The staging: bytes on their way, by the id of their upload. The contract that every home keeps;
+ * `test/contracts/staging.ts` tries it.
+ *
+ * What a call has reported is durable. One caller at a time writes an upload, as its lock has it. Nothing here says what
+ * the bytes are of. Errors of a home keep their `code`, such as ENOSPC.
+ *
+ * Offsets and sizes are in bytes. An id that is none of ours is refused (ServiceError `upload_not_found`) before it
+ * reaches a name.
+ */
+import type { Readable } from 'node:stream'
+import type { BytesReader, Room, Scratch } from './bytes.ts'
+
+/** What the bytes of one write must fulfil to count. */
+export interface BodyCheck {
+  /** Sees the bytes as they pass, in order. */
+  update(bytes: Uint8Array): void
+  /** Asked once, when all have come. @throws when that can't be told: the bytes do not count then */
+  holds(): boolean
+}
+
+export interface WriteOptions {
+  /** How many bytes may land; the rest is an overrun. */
+  maxBytes?: number
+  /** Stops the writing; what came is kept. */
+  signal?: AbortSignal
+  /** The upload's length where it is known: a file that is whole moves on at once, and its name needs no sync here. */
+  length?: number | undefined
+  /** All that comes moves on at once when it has come whole; see `length`. */
+  movesOn?: boolean | undefined
+  /** Called while a long write goes on, each time `offset` bytes are on disk; never where a check may undo them. */
+  onCheckpoint?: (offset: number) => Promise<void>
+  /** With a check, all bytes count or none does: only those of a source that ended, and that the check holds for. */
+  check?: BodyCheck | undefined
+}
+
+/** How a write ended. In every case the bytes up to `offset` are on disk. */
+export interface Written {
+  offset: number
+  /**
+   * `all`: the source ended; `cut`: the connection died; `stopped`: the signal came; `overrun`: more came than may land;
+   * `mismatch`: the source ended, and the check does not hold.
+   */
+  end: 'all' | 'cut' | 'stopped' | 'overrun' | 'mismatch'
+  /** A write that failed part of the way (ENOSPC …). */
+  error?: unknown
+}
+
+/** A part of an upload's bytes, or of what waits beside them. */
+export interface Stretch {
+  /** Its name, as `keep` or `compose` gave it; the upload's id for its own bytes. */
+  file: string
+  position: number
+  bytes: number
+}
+
+/** Bytes that wait beside an upload's, and go when it goes: chunks that came early, and the whole put together anew. */
+export interface Beside {
+  /** Stores a chunk; gives its name when it is durable. */
+  keep(id: string, index: number, bytes: Buffer): Promise<string>
+  /** Puts stretches together; gives a name that `isWhole` when it is durable. */
+  compose(id: string, stretches: AsyncIterable<Stretch>): Promise<string>
+  /** Whether the name is of something that `compose` put together. */
+  isWhole(name: string | null): boolean
+  /** Makes what was put together the upload's own bytes; false when it is so already. Safe to call again. */
+  become(id: string, name: string): Promise<boolean>
+  /** The bytes of the stretches, one after the other. @throws ENOENT when one is gone */
+  read(stretches: Iterable<Stretch> | AsyncIterable<Stretch>): AsyncIterable<Buffer>
+  /** Whether the stretch has just these bytes. */
+  holds(stretch: Stretch, expected: Buffer): Promise<boolean>
+  /** Removes one; its absence is fine. */
+  remove(name: string): Promise<void>
+  /** Removes all that is beside an upload. */
+  clear(id: string): Promise<void>
+}
+
+export interface Staging {
+  readonly beside: Beside
+
+  /**
+   * Writes what the source brings, from `offset` on. What lay beyond it was never acknowledged, and goes.
+   *
+   * Ends when the source does, dies, or is stopped; resolves only when the bytes are durable.
+   *
+   * @throws ENOENT when fewer than `offset` bytes are there; errors of opening and syncing. An error of writing comes
+   *   with what was stored before it, in the outcome
+   */
+  append(source: Readable, id: string, offset: number, options?: WriteOptions): Promise<Written>
+  /**
+   * Writes bytes that are in memory at `offset`; resolves when they are durable. They are the caller's again then.
+   *
+   * @throws as `append`; what has landed lies beyond the offset and is cut off by the next write
+   */
+  place(bytes: Buffer, id: string, offset: number): Promise<void>
+  /** Cuts an upload's bytes to exactly `size`, durably; what is missing of them becomes zeros. */
+  truncate(id: string, size: number): Promise<void>
+  /** Gives the bytes of one upload to another, which has none; durable when it resolves. @throws ENOENT */
+  hand(from: string, to: string): Promise<void>
+  /**
+   * Writes the first `size` bytes of one upload into another, at `position`, where that ends from now on; durable when it
+   * resolves.
+   *
+   * @throws when fewer bytes are there
+   */
+  copy(from: string, size: number, to: string, position: number): Promise<void>
+  /** Makes what was just written durable, also where the write did not. @throws ENOENT */
+  sync(id: string): Promise<void>
+  /**
+   * Moves an upload's bytes into the library, under a key, durably. Safe to call again: what has moved already is left
+   * alone. The library is the one that this staging was made with.
+   *
+   * @throws ENOENT when the bytes are neither here nor under the key
+   */
+  moveTo(id: string, key: string): Promise<void>
+  /** Removes an upload's bytes, and what is beside them; their absence is fine. */
+  discard(id: string): Promise<void>
+
+  /** Bytes of an upload; undefined when there are none. */
+  sizeOf(id: string): Promise<number | undefined>
+  /** The same, where all of them have just passed here; undefined when only the store can tell. */
+  passed(id: string): number | undefined
+  /** A reader of an upload's bytes; the beginning comes from memory when it has just passed. */
+  reader(id: string): BytesReader
+  /**
+   * The SHA-256 (hex) of an upload's bytes: as they passed, or where some passed another process, read once.
+   *
+   * @throws when fewer than `size` bytes are there
+   */
+  sha256(id: string, size: number): Promise<string>
+  /** Drops what memory holds of an upload. */
+  forget(id: string): void
+
+  /** A place for a request's body that memory has no room for. @param name unique; the sweep finds it by it */
+  scratch(name: string): Promise<Scratch>
+  room(): Promise<Room>
+  /** Rejects when a write is not taken just now. */
+  probe(): Promise<void>
+  /** Ends every writing, and each that begins from now on; what came is kept. */
+  stop(): void
+
+  /** @deprecated Of the disk alone, until the core calls `moveTo` and asks a reader for its `file`. */
+  pathOf(id: string): string
+}

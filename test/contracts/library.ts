@@ -1,0 +1,126 @@
+/** What every home of recordings must do: one suite, run over each. */
+import { readFile } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { newId } from '../../src/ids.ts'
+import { TruncatedBytes } from '../../src/storage/bytes.ts'
+import type { Library } from '../../src/storage/library.ts'
+import type { Staging } from '../../src/storage/staging.ts'
+import { noise } from '../support/tus.ts'
+
+export interface LibraryHome {
+  library: Library
+  /** By which bytes arrive. */
+  staging: Pick<Staging, 'append' | 'moveTo'>
+  close(): Promise<void>
+}
+
+/** A piece is valid until the next is asked for. */
+async function all(pieces: AsyncIterable<Buffer>): Promise<Buffer> {
+  const copies: Buffer[] = []
+  for await (const piece of pieces) copies.push(Buffer.from(piece))
+  return Buffer.concat(copies)
+}
+
+export function libraryContract(name: string, make: () => Promise<LibraryHome>): void {
+  describe(`the library on ${name}`, () => {
+    let home: LibraryHome
+    let library: Library
+    beforeAll(async () => {
+      home = await make()
+      library = home.library
+    })
+    afterAll(() => home.close())
+
+    async function kept(bytes: Buffer): Promise<string> {
+      const [id, key] = [newId(), `lead-${newId()}/${newId()}.wav`]
+      await home.staging.append(Readable.from([Buffer.from(bytes)], { objectMode: false }), id, 0)
+      await home.staging.moveTo(id, key)
+      return key
+    }
+
+    test('gives any range of what lies under a key, in order', async () => {
+      const bytes = noise(700_001)
+      const held = await library.acquire(await kept(bytes))
+      expect(held.size).toBe(bytes.length)
+      for (const [start, end] of [
+        [0, 0],
+        [0, 65_535],
+        [65_536, 131_072],
+        [0, 700_000],
+        [700_000, 700_000],
+        [1, 699_999],
+      ] as const) {
+        expect((await all(held.range(start, end))).equals(bytes.subarray(start, end + 1))).toBe(true)
+      }
+      held.release()
+    })
+
+    test('gives many ranges at once, also where some are left half read', async () => {
+      const bytes = noise(2_000_000)
+      const key = await kept(bytes)
+      const read = async (start: number) => {
+        const held = await library.acquire(key)
+        let at = start
+        for await (const piece of held.range(start, bytes.length - 1)) {
+          expect(piece.equals(bytes.subarray(at, at + piece.length))).toBe(true)
+          at += piece.length
+          if (start % 2 === 1 && at > start + 300_000) break
+        }
+        held.release()
+        return at
+      }
+      const ends = await Promise.all(Array.from({ length: 40 }, (_, i) => read(i * 1_001)))
+      expect(ends.filter((_, i) => (i * 1_001) % 2 === 0).every((end) => end === bytes.length)).toBe(true)
+    })
+
+    test('tells of bytes that end before what is asked for', async () => {
+      const held = await library.acquire(await kept(noise(1_000)))
+      await expect(all(held.range(500, 1_000))).rejects.toBeInstanceOf(TruncatedBytes)
+      held.release()
+    })
+
+    test('says of a key under which nothing lies that it is not there', async () => {
+      const key = `lead/${newId()}.wav`
+      expect(await library.sizeOf(key)).toBeUndefined()
+      await expect((async () => library.acquire(key))()).rejects.toMatchObject({ code: 'ENOENT' })
+      const reader = library.reader(key)
+      await expect(reader.read(0, 1)).rejects.toMatchObject({ code: 'ENOENT' })
+      await reader.close()
+      await library.remove(key)
+    })
+
+    test('is looked into here and there, and by threads as a file of this machine', async () => {
+      const bytes = noise(10_000)
+      const reader = library.reader(await kept(bytes))
+      expect(Buffer.from(await reader.read(5_000, 10))).toEqual(bytes.subarray(5_000, 5_010))
+      expect(Buffer.from(await reader.read(9_990, 100))).toEqual(bytes.subarray(9_990))
+      expect(await readFile(await reader.file())).toEqual(bytes)
+      await reader.close()
+    })
+
+    test('has nothing left of what it removes, but who holds it reads on', async () => {
+      const bytes = noise(100_000)
+      const key = await kept(bytes)
+      expect(await library.sizeOf(key)).toBe(bytes.length)
+      const held = await library.acquire(key)
+      for (const _ of [1, 2]) await library.remove(key)
+      expect(await library.sizeOf(key)).toBeUndefined()
+      await expect((async () => library.acquire(key))()).rejects.toMatchObject({ code: 'ENOENT' })
+      expect((await all(held.range(0, bytes.length - 1))).equals(bytes)).toBe(true)
+      held.release()
+    })
+
+    test('refuses a key that leads out of it', async () => {
+      await expect((async () => library.acquire('../a'))()).rejects.toThrow(/leaves/)
+      await expect((async () => library.sizeOf('lead/../../a'))()).rejects.toThrow(/leaves/)
+    })
+
+    test('tells what it has room for, and takes a probe', async () => {
+      const { freeBytes, volume } = await library.room()
+      expect(freeBytes === 'unbounded' || freeBytes > 0).toBe(true)
+      expect(volume).toEqual(expect.any(String))
+      await library.probe()
+    })
+  })
+}
