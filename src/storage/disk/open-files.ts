@@ -6,7 +6,7 @@
  */
 import fs from 'node:fs'
 import type { Bytes } from '../bytes.ts'
-import { piecesOf } from './pieces.ts'
+import { Pieces } from './pieces.ts'
 
 /** Without a reader for this long, a file is closed. */
 const IDLE_MS = 2_000
@@ -118,7 +118,7 @@ class Shared implements Bytes {
   }
 
   range(start: number, end: number): AsyncIterable<Buffer> {
-    return piecesOf(this.#read, start, end)
+    return new Pieces(this.#read, start, end)
   }
 
   // The callback API: FileHandle's promises cost 20 µs more for each file opened, read and closed.
