@@ -98,6 +98,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     db,
     library,
     uploadsDir: config.uploadsDir,
+    recordingsDir: config.recordingsDir,
     abandoned: await openForms(db),
     ingest,
     events,

@@ -29,7 +29,7 @@ describe('bytes under a check', () => {
     })
     expect(sized('a')).toBe(1_000)
     // The hash goes on from memory: were it read, the bytes changed on the disk would show.
-    expect(staging.passed('a')).toBe(1_000)
+    expect(staging.sizeAtHand('a')).toBe(1_000)
     await staging.append(from(last), 'a', 1_000, { check: check(true) })
     expect(await staging.sha256('a', 3_000)).toBe(sha256(Buffer.concat([first, last])))
   })

@@ -20,7 +20,7 @@ function inspector(options: Partial<InspectorOptions> = {}): Inspector {
 }
 
 const fileOf = (name: string, bytes: Buffer): MediaFile => ({
-  path: name,
+  file: async () => name,
   read: async (position, length) => bytes.subarray(position, position + length),
 })
 const fixture = (name: string) => [fileOf(fixturePath(name), fixtureBytes(name)), fixtureBytes(name).length] as const

@@ -21,7 +21,7 @@ describe('bytes on their way to a disk', () => {
     symlinkSync('/dev/full', path.join(directory, 'full'))
     const written = await staging.append(coming(noise(2 * MIB)), 'full', 0)
     expect(written).toMatchObject({ offset: 0, error: { code: 'ENOSPC' } })
-    expect(staging.passed('full')).toBeUndefined()
+    expect(staging.sizeAtHand('full')).toBeUndefined()
   })
 
   test('a file that can not be made is told of as such', async () => {

@@ -18,13 +18,13 @@ const tus = tusClient(harness.tokens.telecaller)
 const plan = async (): Promise<Step[]> => {
   const { config, ...service } = harness.service
   const steps: Step[] = []
-  for await (const step of planSweep({ ...service, uploadsDir: config.uploadsDir, limits: config.uploads }))
-    steps.push(step)
+  for await (const step of planSweep({ ...service, ...config, limits: config.uploads })) steps.push(step)
   return steps
 }
 const found = async (what: 'unknown' | 'stray'): Promise<string[]> => {
   const files: string[] = []
-  for await (const stranger of strangers(harness.service)) if (stranger.what === what) files.push(stranger.file)
+  for await (const stranger of strangers({ ...harness.service, ...harness.service.config }))
+    if (stranger.what === what) files.push(stranger.file)
   return files.sort()
 }
 const idOf = (url: string) => url.split('/').pop() as string

@@ -317,9 +317,9 @@ describe('a chunk', () => {
   test.for(Object.entries(FAULTS))('that finds the disk %s leaves its upload as it was', async ([, code]) => {
     const { lead, id } = await begun()
     const { staging } = harness.service.ingest
-    const place = staging.place
-    staging.place = async () => {
-      staging.place = place
+    const write = staging.write
+    staging.write = async () => {
+      staging.write = write
       throw Object.assign(new Error('the disk failed'), { code })
     }
     expect((await legacy.append(lead, id, 1, noise(10))).status).toBeGreaterThanOrEqual(503)

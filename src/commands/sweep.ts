@@ -47,7 +47,14 @@ const say = (text: string) => process.stdout.write(`${text}\n`)
 
 async function plan(config: Config): Promise<void> {
   const { db, library, close } = await openExisting(config)
-  const parts = { db, library, uploadsDir: config.uploadsDir, clock: systemClock, limits: config.uploads }
+  const parts = {
+    db,
+    library,
+    uploadsDir: config.uploadsDir,
+    recordingsDir: config.recordingsDir,
+    clock: systemClock,
+    limits: config.uploads,
+  }
   let steps = 0
   try {
     for await (const step of planSweep(parts)) {
@@ -65,19 +72,19 @@ async function plan(config: Config): Promise<void> {
 async function carryOut(config: Config, setUnknownAside: boolean): Promise<number> {
   const log = createLog({ ...config, logLevel: 'silent' })
   const service = await createService(config, systemClock, log, 0)
-  const { library, clock, events } = service
+  const { clock, events } = service
   let steps = 0
   try {
     await service.sweep.runWhole((step) => {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
     })
-    for await (const stranger of strangers(service)) {
+    for await (const stranger of strangers({ ...service, recordingsDir: config.recordingsDir })) {
       if (!setUnknownAside || stranger.what !== 'unknown') {
         say(sentence(stranger))
         continue
       }
-      const to = await quarantine(library.directory, stranger.file, clock.now())
+      const to = await quarantine(config.recordingsDir, stranger.file, clock.now())
       steps += 1
       say(`set aside recordings/${stranger.file} (${inUnits(stranger.bytes)}): for a week in recordings/${to}`)
     }

@@ -10,8 +10,8 @@ import { HEAD_BYTES, type Inspection, inspectHead, inspectPlainWav } from './med
 
 /** A file that is written no more. */
 export interface MediaFile {
-  /** Where its bytes lie, absolute. */
-  path: string
+  /** A file of this machine with its bytes, absolute. */
+  file(): Promise<string>
   /** Reads it from this thread; the beginning may come from memory. */
   read(position: number, length: number): Promise<Uint8Array>
 }
@@ -98,11 +98,12 @@ export class Inspector {
     // Most recorders' WAVE: a few comparisons, no loop, and a tenth of what a trip to a thread costs.
     const plain = inspectPlainWav(head, size)
     if (plain) return plain
+    const path = await file.file()
     return new Promise((resolve, reject) => {
       // When this thread was busy, an answer may be there that was not read yet: it comes first.
       const overdue = () => setImmediate(() => this.#giveUp(job, { reason: 'deadline' }))
       const deadline = setTimeout(overdue, this.#deadlineMs)
-      const job: Job = { task: { path: file.path, size, filename }, head, deadline, answered: false, resolve, reject }
+      const job: Job = { task: { path, size, filename }, head, deadline, answered: false, resolve, reject }
       this.#waiting.add(job)
       if (this.#closed) this.#giveUp(job, { reason: 'closing' })
       else this.#dispatch()

@@ -70,150 +70,157 @@ interface Parts {
 /** An alias, since Express wants its parameters indexable. */
 type Params = { leadId: string; recordingId: string }
 
-export function playbackRoutes({ config, db, tokens, library, links, events, clock }: Parts): Router {
+export function playbackRoutes(parts: Parts): Router {
+  const { tokens } = parts
   // Whole paths instead of a mount: each level of routers costs a request as much as its row.
   const router = Router()
-  const { accelRedirect, linkExpiresAfterMs } = config.playback
-  const defaultLinkSeconds = Math.max(1, Math.floor(linkExpiresAfterMs / 1000))
-  const maxLinkSeconds = Math.max(MAX_LINK_SECONDS, defaultLinkSeconds)
-  // `<audio>` asks without CORS; this header alone says whether a page elsewhere may use the answer.
-  const resourcePolicy = config.cors.length > 0 ? 'cross-origin' : 'same-origin'
-  /** The recording, if `caller` may hear it now. @throws ServiceError 403 or 404 as the contract says */
-  async function recordingFor(caller: Caller, { leadId, recordingId }: Params): Promise<Playable> {
-    const found = isId(recordingId) ? await playableById(db, recordingId) : undefined
-    if (found?.leadId === leadId) {
-      assertMay(caller, found, 'use')
-      return found
-    }
-    await leadFor(db, caller, leadId, 'use')
-    throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
-  }
-
-  /** Who is asking: by a login, or else by a playback link. */
-  async function listener(req: Request<Params>, token: string | undefined): Promise<Caller> {
-    if (!isBearer(req.headers.authorization) && token !== undefined) {
-      return tokens.asOfToday(await links.verify(token, req.params.recordingId))
-    }
-    return tokens.authenticate(req.headers.authorization)
-  }
-
-  const missing = (recording: Playable, cause?: unknown) => {
-    events.recordingFileMissing({ recordingId: recording.id, leadId: recording.leadId, path: recording.path })
-    return new ServiceError(
-      'recording_file_missing',
-      'The bytes of this recording are gone; the fault has been logged.',
-      {
-        cause,
-      },
-    )
-  }
-
-  async function acquire(recording: Playable): Promise<Bytes> {
-    let bytes: Bytes
-    try {
-      bytes = await library.acquire(recording.path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(recording, error)
-      throw error
-    }
-    if (bytes.size === recording.size) return bytes
-    bytes.release()
-    throw missing(recording, new TruncatedBytes(`${bytes.size} bytes are there of ${recording.size}`))
-  }
-
-  /** Handed the file a moment ago, nginx could not send it; it lets no client say so. */
-  function hasNginxFailed({ headers }: Request<Params>, { id, leadId, path }: Playable): boolean {
-    if (headers['x-accel-failed'] === undefined) return false
-    events.nginxCouldNotSend({ recordingId: id, leadId, path })
-    return true
-  }
-
-  router.get<Params>(PATH, async (req, res) => {
-    const { token, download } = req.url.includes('?') ? queryOf(playbackQuery, req) : {}
-    const caller = await listener(req, token)
-    res.locals.caller = caller
-    const recording = await recordingFor(caller, req.params)
-    const { headers } = req
-    const nowMs = clock.now()
-    // A clock may have been set back since (RFC 9110 §8.8.2.1).
-    const lastModifiedMs = Math.min(recording.createdAtMs, nowMs)
-    const stored = { etag: `"${recording.sha256}"`, lastModifiedMs }
-    const common = {
-      // Node's own is up to a second old, or more under load: older than what was recorded just now.
-      Date: new Date(nowMs).toUTCString(),
-      ETag: stored.etag,
-      'Last-Modified': new Date(lastModifiedMs).toUTCString(),
-      'Cache-Control': CACHE_CONTROL,
-      'Cross-Origin-Resource-Policy': resourcePolicy,
-    }
-
-    const conditions = {
-      ifMatch: headers['if-match'],
-      ifNoneMatch: headers['if-none-match'],
-      ifModifiedSince: headers['if-modified-since'],
-      ifUnmodifiedSince: headers['if-unmodified-since'],
-    }
-    const verdict = evaluatePreconditions(conditions, stored, nowMs)
-    if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
-    if (verdict === 304) {
-      res.writeHead(304, common).end()
-      return
-    }
-
-    const isHead = req.method === 'HEAD'
-    const isRanged = !isHead && rangeApplies(headers['if-range'] as string | undefined, stored, nowMs)
-    const ranges = isRanged ? selectRanges(headers.range, recording.size) : undefined
-    const described = {
-      ...common,
-      'Content-Type': recording.contentType,
-      'Content-Disposition': contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment'),
-      'Repr-Digest': reprDigest(recording.sha256),
-      'Content-Security-Policy': CONTENT_SECURITY_POLICY,
-      'Referrer-Policy': 'no-referrer',
-    }
-
-    const bytes = await acquire(recording)
-    try {
-      const ranged = { ...described, 'Accept-Ranges': 'bytes' }
-      if (isHead) {
-        res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
-      } else if (accelRedirect !== undefined && isForNginx(headers) && !hasNginxFailed(req, recording)) {
-        const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
-        // nginx says `Accept-Ranges` by itself in a 200, and never in a 206. It keeps the connection to us only after
-        // a body of a length that it is told.
-        const head = { ...(ranges ? ranged : described), 'X-Accel-Redirect': address, 'Content-Length': 0 }
-        res.writeHead(200, head).end()
-      } else {
-        await send(res, bytes, recording, ranges, ranged)
-      }
-    } catch (error) {
-      if (error instanceof TruncatedBytes) throw missing(recording, error)
-      throw error
-    } finally {
-      bytes.release()
-    }
-  })
-
-  router.post<Params>(
-    `${PATH}/playback-links`,
-    required(tokens),
-    takesNoQuery,
-    json({ limit: '16kb' }),
-    async (req, res) => {
-      const caller = callerOf(res)
-      const recording = await recordingFor(caller, req.params)
-      const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
-      const seconds = Math.min(expires_in_seconds ?? defaultLinkSeconds, maxLinkSeconds)
-      const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
-      const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
-      res
-        .status(201)
-        .set('Cache-Control', 'no-store')
-        .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
-    },
+  router.get<Params>(PATH, (req, res) => play(parts, req, res))
+  router.post<Params>(`${PATH}/playback-links`, required(tokens), takesNoQuery, json({ limit: '16kb' }), (req, res) =>
+    makeLink(parts, req, res),
   )
-
   return router
+}
+
+/** The recording, if `caller` may hear it now. @throws ServiceError 403 or 404 as the contract says */
+async function recordingFor({ db }: Parts, caller: Caller, { leadId, recordingId }: Params): Promise<Playable> {
+  const found = isId(recordingId) ? await playableById(db, recordingId) : undefined
+  if (found?.leadId === leadId) {
+    assertMay(caller, found, 'use')
+    return found
+  }
+  await leadFor(db, caller, leadId, 'use')
+  throw new ServiceError('recording_not_found', 'There is no such recording with this lead.')
+}
+
+/** Who is asking: by a login, or else by a playback link. */
+async function listener({ tokens, links }: Parts, req: Request<Params>, token: string | undefined): Promise<Caller> {
+  if (!isBearer(req.headers.authorization) && token !== undefined) {
+    return tokens.asOfToday(await links.verify(token, req.params.recordingId))
+  }
+  return tokens.authenticate(req.headers.authorization)
+}
+
+/** The alarm, and 404: bytes that were promised are gone. */
+function missing({ events }: Parts, { id, leadId, path }: Playable, cause?: unknown): ServiceError {
+  events.recordingFileMissing({ recordingId: id, leadId, path })
+  const sentence = 'The bytes of this recording are gone; the fault has been logged.'
+  return new ServiceError('recording_file_missing', sentence, { cause })
+}
+
+async function acquire(parts: Parts, recording: Playable): Promise<Bytes> {
+  let bytes: Bytes
+  try {
+    bytes = await parts.library.acquire(recording.path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(parts, recording, error)
+    throw error
+  }
+  if (bytes.size === recording.size) return bytes
+  bytes.release()
+  throw missing(parts, recording, new TruncatedBytes(`${bytes.size} bytes are there of ${recording.size}`))
+}
+
+/** Handed the file a moment ago, nginx could not send it; it lets no client say so. */
+function hasNginxFailed({ events }: Parts, { headers }: Request<Params>, { id, leadId, path }: Playable): boolean {
+  if (headers['x-accel-failed'] === undefined) return false
+  events.nginxCouldNotSend({ recordingId: id, leadId, path })
+  return true
+}
+
+/** What is said of the recording in every answer, and what conditions are judged by. */
+function validatorsOf({ config, clock }: Parts, recording: Playable) {
+  const nowMs = clock.now()
+  // A clock may have been set back since (RFC 9110 §8.8.2.1).
+  const lastModifiedMs = Math.min(recording.createdAtMs, nowMs)
+  const stored = { etag: `"${recording.sha256}"`, lastModifiedMs }
+  const common = {
+    // Node's own is up to a second old, or more under load: older than what was recorded just now.
+    Date: new Date(nowMs).toUTCString(),
+    ETag: stored.etag,
+    'Last-Modified': new Date(lastModifiedMs).toUTCString(),
+    'Cache-Control': CACHE_CONTROL,
+    // `<audio>` asks without CORS; this header alone says whether a page elsewhere may use the answer.
+    'Cross-Origin-Resource-Policy': config.cors.length > 0 ? 'cross-origin' : 'same-origin',
+  }
+  return { nowMs, stored, common }
+}
+
+const conditionsOf = (headers: Request['headers']) => ({
+  ifMatch: headers['if-match'],
+  ifNoneMatch: headers['if-none-match'],
+  ifModifiedSince: headers['if-modified-since'],
+  ifUnmodifiedSince: headers['if-unmodified-since'],
+})
+
+async function play(parts: Parts, req: Request<Params>, res: Response): Promise<void> {
+  const { token, download } = req.url.includes('?') ? queryOf(playbackQuery, req) : {}
+  const caller = await listener(parts, req, token)
+  res.locals.caller = caller
+  const recording = await recordingFor(parts, caller, req.params)
+  const { nowMs, stored, common } = validatorsOf(parts, recording)
+  const verdict = evaluatePreconditions(conditionsOf(req.headers), stored, nowMs)
+  if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
+  if (verdict === 304) {
+    res.writeHead(304, common).end()
+    return
+  }
+  const isRanged = req.method !== 'HEAD' && rangeApplies(req.headers['if-range'] as string | undefined, stored, nowMs)
+  const ranges = isRanged ? selectRanges(req.headers.range, recording.size) : undefined
+  await answer(parts, req, res, recording, ranges, {
+    ...common,
+    'Content-Type': recording.contentType,
+    'Content-Disposition': contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment'),
+    'Repr-Digest': reprDigest(recording.sha256),
+    'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+    'Referrer-Policy': 'no-referrer',
+  })
+}
+
+/** The head alone, an order to nginx, or the bytes. */
+async function answer(
+  parts: Parts,
+  req: Request<Params>,
+  res: Response,
+  recording: Playable,
+  ranges: Ranges,
+  described: Record<string, string>,
+): Promise<void> {
+  const { accelRedirect } = parts.config.playback
+  const bytes = await acquire(parts, recording)
+  try {
+    const ranged = { ...described, 'Accept-Ranges': 'bytes' }
+    if (req.method === 'HEAD') {
+      res.writeHead(200, { ...ranged, 'Content-Length': recording.size }).end()
+    } else if (accelRedirect !== undefined && isForNginx(req.headers) && !hasNginxFailed(parts, req, recording)) {
+      const address = accelRedirect + recording.path.split('/').map(encodeURIComponent).join('/')
+      // nginx says `Accept-Ranges` by itself in a 200, and never in a 206. It keeps the connection to us only after
+      // a body of a length that it is told.
+      const head = { ...(ranges ? ranged : described), 'X-Accel-Redirect': address, 'Content-Length': 0 }
+      res.writeHead(200, head).end()
+    } else {
+      await send(res, bytes, recording, ranges, ranged)
+    }
+  } catch (error) {
+    if (error instanceof TruncatedBytes) throw missing(parts, recording, error)
+    throw error
+  } finally {
+    bytes.release()
+  }
+}
+
+async function makeLink(parts: Parts, req: Request<Params>, res: Response): Promise<void> {
+  const { config, links } = parts
+  const caller = callerOf(res)
+  const recording = await recordingFor(parts, caller, req.params)
+  const { expires_in_seconds } = checked(playbackLinkBody, bodyOf(req))
+  const defaultSeconds = Math.max(1, Math.floor(config.playback.linkExpiresAfterMs / 1000))
+  const seconds = Math.min(expires_in_seconds ?? defaultSeconds, Math.max(MAX_LINK_SECONDS, defaultSeconds))
+  const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
+  const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
+  res
+    .status(201)
+    .set('Cache-Control', 'no-store')
+    .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
 }
 
 type Ranges = ReturnType<typeof selectRanges>

@@ -25,20 +25,4 @@ export interface Library {
   probe(): Promise<void>
   /** Lets go of what waits for its next listener. */
   close(): void
-
-  // Of the disk alone, until the core does without: `moveTo`, `reader` and a sweep that asks the store.
-  /** @deprecated */
-  readonly directory: string
-  /** @deprecated Moves a file in under a key, see `moveTo` of the staging. */
-  put(source: string, key: string): Promise<void>
-  /** @deprecated */
-  open(key: string): Promise<OpenedFile>
-  /** @deprecated */
-  pathOf(key: string): string
-}
-
-/** @deprecated As much of a file handle as the core uses. */
-export interface OpenedFile {
-  read(buffer: Buffer, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
-  close(): Promise<void>
 }

@@ -91,11 +91,11 @@ export interface Staging {
    *
    * @throws as `append`; what has landed lies beyond the offset and is cut off by the next write
    */
-  place(bytes: Buffer, id: string, offset: number): Promise<void>
+  write(bytes: Buffer, id: string, offset: number): Promise<void>
   /** Cuts an upload's bytes to exactly `size`, durably; what is missing of them becomes zeros. */
   truncate(id: string, size: number): Promise<void>
   /** Gives the bytes of one upload to another, which has none; durable when it resolves. @throws ENOENT */
-  hand(from: string, to: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
   /**
    * Writes the first `size` bytes of one upload into another, at `position`, where that ends from now on; durable when it
    * resolves.
@@ -118,7 +118,7 @@ export interface Staging {
   /** Bytes of an upload; undefined when there are none. */
   sizeOf(id: string): Promise<number | undefined>
   /** The same, where all of them have just passed here; undefined when only the store can tell. */
-  passed(id: string): number | undefined
+  sizeAtHand(id: string): number | undefined
   /** A reader of an upload's bytes; the beginning comes from memory when it has just passed. */
   reader(id: string): BytesReader
   /**
@@ -137,7 +137,4 @@ export interface Staging {
   probe(): Promise<void>
   /** Ends every writing, and each that begins from now on; what came is kept. */
   stop(): void
-
-  /** @deprecated Of the disk alone, until the core calls `moveTo` and asks a reader for its `file`. */
-  pathOf(id: string): string
 }

@@ -99,7 +99,7 @@ async function appendWholeTo(
   const claim = `${row.id}.next`
   await space.reserve({ id: claim, length: bytes, offset: 0 })
   try {
-    if (Buffer.isBuffer(source)) await staging.place(source, row.id, position)
+    if (Buffer.isBuffer(source)) await staging.write(source, row.id, position)
     else {
       const written = await staging.append(source.stream, row.id, position)
       if (written.error) throw written.error

@@ -14,7 +14,8 @@ import { asServiceError, passing, ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { newId } from '../ids.ts'
 import { leadFor, stillMay } from '../leads/rights.ts'
-import type { Inspector, MediaFile } from '../media/inspect.ts'
+import type { Inspector } from '../media/inspect.ts'
+import type { BytesReader } from '../storage/bytes.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/library.ts'
 import type { Space } from '../storage/space.ts'
@@ -106,7 +107,7 @@ export class Finishes {
   }
 
   async #turnIntoRecording(open: Open): Promise<Finished> {
-    const { db, staging, library, ends, clock, step } = this.#parts
+    const { db, staging, ends, clock, step } = this.#parts
     const { row } = open
     const size = row.length as number
     const { callLogId, filename, key } = row
@@ -122,9 +123,7 @@ export class Finishes {
       await ends.reject(open)
       throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
     }
-    // Whoever has to go on from here finds the bytes in the library, and nothing of them in memory.
-    staging.forget(row.id)
-    await library.put(staging.pathOf(row.id), key)
+    await staging.moveTo(row.id, key)
     step('moved')
     const recording: Recording = {
       id: newId(),
@@ -160,32 +159,19 @@ export class Finishes {
   /** What the bytes are, wherever a failed finish has left them. */
   async #examine(row: UploadRow, key: string, size: number, filename: string) {
     const { staging, library, register } = this.#parts
-    const staged = staging.passed(row.id) ?? (await staging.sizeOf(row.id))
+    const staged = staging.sizeAtHand(row.id) ?? (await staging.sizeOf(row.id))
     if (staged !== undefined && staged !== size) throw register.bytesMissing(row)
-    if (staged === undefined) {
-      const handle = await library.open(key)
-      try {
-        const read = async (position: number, length: number) => {
-          const buffer = Buffer.allocUnsafe(length)
-          const { bytesRead } = await handle.read(buffer, 0, length, position)
-          return buffer.subarray(0, bytesRead)
-        }
-        const sha256 = await sha256Of(read, size)
-        return { sha256, media: await this.#inspect(row, { path: library.pathOf(key), read }, size, filename) }
-      } finally {
-        await handle.close()
-      }
-    }
-    const reader = staging.reader(row.id)
+    const reader = staged === undefined ? library.reader(key) : staging.reader(row.id)
     try {
-      const media = await this.#inspect(row, { path: staging.pathOf(row.id), read: reader.read }, size, filename)
-      return { sha256: await staging.sha256(row.id, size), media }
+      const sha256 = staged === undefined ? await sha256Of(reader.read, size) : undefined
+      const media = await this.#inspect(row, reader, size, filename)
+      return { sha256: sha256 ?? (await staging.sha256(row.id, size)), media }
     } finally {
       await reader.close()
     }
   }
 
-  async #inspect(row: UploadRow, file: MediaFile, size: number, filename: string) {
+  async #inspect(row: UploadRow, file: BytesReader, size: number, filename: string) {
     const { inspector, events } = this.#parts
     const { givenUp, ...media } = await inspector.inspect(file, size, filename)
     if (givenUp) {

@@ -22,7 +22,6 @@ import {
 import type { Database } from '../db/database.ts'
 import type { ChunkRow } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { createBeside } from '../storage/disk/beside.ts'
 import type { Space } from '../storage/space.ts'
 import type { Beside, Stretch } from '../storage/staging.ts'
 import type { Finished } from './finish.ts'
@@ -66,7 +65,7 @@ export class LegacyChunks {
 
   constructor(parts: Parts) {
     this.#parts = parts
-    this.#beside = createBeside(parts.ingest.staging)
+    this.#beside = parts.ingest.staging.beside
   }
 
   async #ledgerOf(id: string): Promise<Ledger> {

@@ -61,7 +61,7 @@ export async function assemble(
   let present = await staging.sizeOf(id)
   if (present === undefined) {
     if ((await staging.sizeOf(first.id)) === undefined) return false
-    await staging.hand(first.id, id)
+    await staging.rename(first.id, id)
     step('part-renamed')
     present = end
   }

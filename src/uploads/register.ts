@@ -47,19 +47,19 @@ interface Parts {
 
 export class Register {
   readonly #parts: Parts
-  readonly #atHand = new Map<string, Open>()
+  readonly #known = new Map<string, Open>()
 
   constructor(parts: Parts) {
     this.#parts = parts
   }
 
   #keepAtHand(open: Open): Open {
-    this.#atHand.set(open.row.id, open)
-    if (this.#atHand.size > ROWS_AT_HAND) {
-      for (const [id, each] of this.#atHand) {
+    this.#known.set(open.row.id, open)
+    if (this.#known.size > ROWS_AT_HAND) {
+      for (const [id, each] of this.#known) {
         // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
         if (each.savedOffset === each.row.offset && each.users === 0) {
-          this.#atHand.delete(id)
+          this.#known.delete(id)
           break
         }
       }
@@ -83,13 +83,13 @@ export class Register {
   }
 
   async load(id: string): Promise<Open> {
-    const known = this.#atHand.get(id)
+    const known = this.#known.get(id)
     if (known) return known
     const row = isId(id) ? await uploadById(this.#parts.db, id) : undefined
     if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
     const open = { ...(await this.#recovered(row)), savedOffset: row.offset, users: 0, refused: false }
     // Missing bytes may come back with their file system: that is not for memory to keep.
-    return this.#atHand.get(id) ?? (open.missing ? open : this.#keepAtHand(open))
+    return this.#known.get(id) ?? (open.missing ? open : this.#keepAtHand(open))
   }
 
   /** Works on an upload, whose row stays at hand until the work is done. */
@@ -123,7 +123,7 @@ export class Register {
 
   /** The alarm, and 410: what was acknowledged is not there any more. */
   bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
-    this.#atHand.delete(row.id)
+    this.#known.delete(row.id)
     this.#parts.events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
     return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
   }
@@ -155,7 +155,7 @@ export class Register {
     const lastByteAtMs = clock.now()
     await db.write(
       must(offsetReached({ id: open.row.id, offset, lastByteAtMs }), () => {
-        this.#atHand.delete(open.row.id)
+        this.#known.delete(open.row.id)
         return closed()
       }),
       ...also,
@@ -174,7 +174,7 @@ export class Register {
 
   /** The caller's uploads that a request is at work on. */
   inUseOf(callerId: string): string[] {
-    const mine = [...this.#atHand.values()].filter(({ row, users }) => users > 0 && row.callerId === callerId)
+    const mine = [...this.#known.values()].filter(({ row, users }) => users > 0 && row.callerId === callerId)
     return mine.map(({ row }) => row.id)
   }
 
@@ -186,7 +186,7 @@ export class Register {
   /** The clock was set: stored times move along, in the table and here. */
   followClock(): Promise<void> {
     return this.#parts.silence.follow((moved) => {
-      for (const { row } of this.#atHand.values()) {
+      for (const { row } of this.#known.values()) {
         if (!isOpen(row)) continue
         const lastByteAtMs = moved(row.lastByteAtMs)
         if (row.createdAtMs === row.lastByteAtMs) row.createdAtMs = lastByteAtMs

@@ -34,7 +34,7 @@ async function sealOpen(core: Core, open: Open, { length, callLogId, also = [] }
   register.assertDeferred(open)
   if (length !== row.offset) throw new Error(`${row.offset} bytes of an upload cannot be sealed as ${length}`)
   await space.reserve({ id: row.id, length, offset: length })
-  const size = staging.passed(row.id) ?? (await staging.sizeOf(row.id)) ?? 0
+  const size = staging.sizeAtHand(row.id) ?? (await staging.sizeOf(row.id)) ?? 0
   if (size < length) throw register.bytesMissing(row)
   // What lies beyond was written, and never acknowledged.
   if (size > length) await staging.truncate(row.id, length)

@@ -14,7 +14,6 @@ import { INCOMING } from '../storage/disk/disk-library.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import { isFolder, namesIn, seen } from '../storage/disk/look.ts'
 import { QUARANTINE } from '../storage/disk/quarantine.ts'
-import type { Library } from '../storage/library.ts'
 
 /** Younger files may be on their way to or from their row. */
 export const SAFE_AGE_MS = 3_600_000
@@ -26,7 +25,7 @@ export type Stranger =
 
 interface Parts {
   db: Reading
-  library: Pick<Library, 'directory'>
+  recordingsDir: string
   clock: Clock
 }
 
@@ -38,7 +37,7 @@ const isOurs = (name: string) => name === INCOMING || name === QUARANTINE || nam
 
 /** Found by a walk through the whole directory. For an operator to judge: unknown ones are there if the database is older than the disk. */
 export async function* strangers(parts: Parts): AsyncGenerator<Stranger> {
-  const { directory } = parts.library
+  const directory = parts.recordingsDir
   for await (const names of namesIn(directory)) {
     for (const name of names.filter((each) => !isOurs(each))) {
       const isLead = LEAD.test(name) && (await isFolder(path.join(directory, name)))
@@ -58,14 +57,14 @@ async function* inFolder(parts: Parts, folder: string): AsyncGenerator<Stranger,
   }
 }
 
-async function* strangersIn({ db, library, clock }: Parts, folder: string): AsyncGenerator<Stranger> {
-  for await (const names of namesIn(path.join(library.directory, folder))) {
+async function* strangersIn({ db, recordingsDir, clock }: Parts, folder: string): AsyncGenerator<Stranger> {
+  for await (const names of namesIn(path.join(recordingsDir, folder))) {
     const all = names.map((name) => `${folder}/${name}`)
     for (const file of all.filter((each) => !KEY.test(each))) yield { act: 'report', what: 'stray', file }
     const files = all.filter((each) => KEY.test(each))
     const known = new Set([...(await recordedPaths(db, files)), ...(await keysOfUploads(db, files))])
     for (const file of files.filter((each) => !known.has(each))) {
-      const it = await seen(path.join(library.directory, file))
+      const it = await seen(path.join(recordingsDir, file))
       if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
         yield { act: 'report', what: 'unknown', file, bytes: it.bytes }
       }

@@ -32,8 +32,9 @@ export type Step =
 
 export interface PlanParts {
   db: Reading
-  library: Pick<Library, 'directory' | 'sizeOf'>
+  library: Pick<Library, 'sizeOf'>
   uploadsDir: string
+  recordingsDir: string
   clock: Clock
   limits: Pick<Config['uploads'], 'expiresAfterMs'>
 }
@@ -99,7 +100,7 @@ export async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' |
 }
 
 /** Files, and folders beside them, in the uploads directory whose upload is over or was never there. */
-async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): AsyncGenerator<Step> {
+async function* strayBytes({ db, uploadsDir, recordingsDir, clock }: PlanParts): AsyncGenerator<Step> {
   const young = (changedAtMs: number) => changedAtMs > clock.now() - SAFE_AGE_MS
   for await (const names of namesIn(uploadsDir)) {
     const ours = names.filter((name) => UUID.test(name.split('.', 1)[0] ?? ''))
@@ -117,17 +118,16 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
     }
     await breathe()
   }
-  const { directory } = library
   for (const [from, folder, isOurs] of [
-    ['recordings', path.join(directory, '.incoming'), () => true],
-    ['recordings', directory, isProbe],
+    ['recordings', path.join(recordingsDir, '.incoming'), () => true],
+    ['recordings', recordingsDir, isProbe],
     ['uploads', uploadsDir, isProbe],
   ] as const) {
     for await (const names of namesIn(folder)) {
       for (const name of names.filter(isOurs)) {
         const it = await seen(path.join(folder, name))
         if (!it || young(it.changedAtMs)) continue
-        const file = path.relative(from === 'uploads' ? uploadsDir : directory, path.join(folder, name))
+        const file = path.relative(from === 'uploads' ? uploadsDir : recordingsDir, path.join(folder, name))
         yield { act: 'remove', from, file, bytes: it.bytes, why: 'it was there for a moment only' }
       }
     }
@@ -135,8 +135,8 @@ async function* strayBytes({ db, library, uploadsDir, clock }: PlanParts): Async
 }
 
 /** What an operator had set aside as unknown, when its week is over. */
-async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
-  for await (const { folder, bytes } of overdue(library.directory, clock.now())) {
+async function* quarantined({ recordingsDir, clock }: PlanParts): AsyncGenerator<Step> {
+  for await (const { folder, bytes } of overdue(recordingsDir, clock.now())) {
     yield { act: 'remove', from: 'recordings', file: folder, bytes, why: 'its week in quarantine is over' }
   }
 }

@@ -120,9 +120,9 @@ export class Sweep {
   }
 
   async #remove(step: Step & { act: 'remove' }): Promise<void> {
-    const { db, library, uploadsDir, events } = this.#parts
+    const { db, library, uploadsDir, recordingsDir, events } = this.#parts
     if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
-    else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(library.directory, step.file)
+    else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(recordingsDir, step.file)
     else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }

@@ -50,10 +50,10 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       expect(await staging.sizeOf(id)).toBeUndefined()
       expect(await staging.append(from(bytes.subarray(0, 70_000)), id, 0)).toEqual({ offset: 70_000, end: 'all' })
       expect(await staging.append(from(bytes.subarray(70_000)), id, 70_000)).toEqual({ offset: 200_000, end: 'all' })
-      expect(staging.passed(id)).toBe(200_000)
+      expect(staging.sizeAtHand(id)).toBe(200_000)
       expect(await staging.sha256(id, 200_000)).toBe(sha256(bytes))
       const again = home.again()
-      expect(again.passed(id)).toBeUndefined()
+      expect(again.sizeAtHand(id)).toBeUndefined()
       expect(await bytesOf(again, id)).toEqual(bytes)
       expect(await again.sha256(id, 200_000)).toBe(sha256(bytes))
       await expect(again.sha256(id, 200_001)).rejects.toThrow()
@@ -67,7 +67,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
         const stop = new AbortController()
         const appended = staging.append(source, id, 0, { signal: stop.signal })
         source.write(Buffer.from(bytes))
-        await expect.poll(() => staging.passed(id)).toBe(bytes.length)
+        await expect.poll(() => staging.sizeAtHand(id)).toBe(bytes.length)
         if (end === 'cut') source.destroy()
         else stop.abort()
         expect(await appended).toEqual({ offset: bytes.length, end })
@@ -101,7 +101,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
         await staging.append(from(Buffer.concat([first, noise(2_000)])), id, 0)
         const again = home.again()
         if (by === 'append') await again.append(from(last), id, 1_000)
-        else await again.place(last, id, 1_000)
+        else await again.write(last, id, 1_000)
         expect(await bytesOf(home.again(), id)).toEqual(Buffer.concat([first, last]))
       },
     )
@@ -109,7 +109,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
     test.for(['append', 'place'] as const)('%s: refuses an offset up to which it has no bytes', async (by) => {
       const id = newId()
       const write = (offset: number) =>
-        by === 'append' ? home.again().append(from(noise(10)), id, offset) : home.again().place(noise(10), id, offset)
+        by === 'append' ? home.again().append(from(noise(10)), id, offset) : home.again().write(noise(10), id, offset)
       await expect(write(5)).rejects.toMatchObject({ code: 'ENOENT' })
       expect(await staging.sizeOf(id)).toBeUndefined()
       await staging.append(from(noise(4)), id, 0)
@@ -119,7 +119,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
 
     test('has bytes that are placed one after the other', async () => {
       const [id, bytes] = [newId(), noise(30_000)]
-      for (let at = 0; at < bytes.length; at += 10_000) await staging.place(bytes.subarray(at, at + 10_000), id, at)
+      for (let at = 0; at < bytes.length; at += 10_000) await staging.write(bytes.subarray(at, at + 10_000), id, at)
       expect(await staging.sha256(id, bytes.length)).toBe(sha256(bytes))
       expect(await bytesOf(home.again(), id)).toEqual(bytes)
     })
@@ -130,14 +130,14 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       await staging.append(from(first), a, 0)
       await staging.append(from(second), b, 0)
       await staging.truncate(b, 1_400_000)
-      await staging.hand(a, whole)
+      await staging.rename(a, whole)
       expect(await staging.sizeOf(a)).toBeUndefined()
       await staging.copy(b, 1_400_000, whole, 5_000)
       const joined = Buffer.concat([first, second.subarray(0, 1_400_000)])
       expect(await staging.sha256(whole, joined.length)).toBe(sha256(joined))
       expect(await bytesOf(home.again(), whole)).toEqual(joined)
       await expect(staging.copy(b, 1_400_001, whole, 5_000)).rejects.toThrow()
-      await expect(staging.hand(a, whole)).rejects.toMatchObject({ code: 'ENOENT' })
+      await expect(staging.rename(a, whole)).rejects.toMatchObject({ code: 'ENOENT' })
     })
 
     test('moves an upload into the library, and does so again without harm', async () => {
@@ -145,7 +145,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       await staging.append(from(bytes), id, 0)
       await staging.moveTo(id, key)
       expect(await staging.sizeOf(id)).toBeUndefined()
-      expect(staging.passed(id)).toBeUndefined()
+      expect(staging.sizeAtHand(id)).toBeUndefined()
       await home.again().moveTo(id, key)
       expect(await home.library.sizeOf(key)).toBe(bytes.length)
       await expect(staging.moveTo(newId(), `lead/${newId()}.wav`)).rejects.toMatchObject({ code: 'ENOENT' })
@@ -187,7 +187,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       const file = await staging.beside.keep(id, 0, noise(100))
       for (const _ of [1, 2]) await staging.discard(id)
       expect(await staging.sizeOf(id)).toBeUndefined()
-      expect(staging.passed(id)).toBeUndefined()
+      expect(staging.sizeAtHand(id)).toBeUndefined()
       await expect(all(staging.beside.read([{ file, position: 0, bytes: 100 }]))).rejects.toMatchObject({
         code: 'ENOENT',
       })

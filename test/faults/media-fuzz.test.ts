@@ -109,7 +109,7 @@ test(`${MUTANTS} damaged files: each is answered within the deadline, and never 
       const file = path.join(dir, String(index))
       await writeFile(file, mutant)
       const read = async (position: number, length: number) => mutant.subarray(position, position + length)
-      const found = await inspector.inspect({ path: file, read }, mutant.length, filename)
+      const found = await inspector.inspect({ file: async () => file, read }, mutant.length, filename)
       await rm(file)
       expect(found.contentType).toMatch(/^(audio|video|application)\//)
       if (found.durationSeconds !== null) expect(found.durationSeconds).toBeGreaterThan(0)

@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import type { Beside, Staging, Stretch } from '../staging.ts'
+import type { Beside, Stretch } from '../staging.ts'
 import { syncDirectory } from './durability.ts'
 
 /** As much as is compared at once. */
@@ -26,9 +26,6 @@ interface Parts {
   besideOf(id: string): string
   forget(id: string): void
 }
-
-/** Until the core asks the staging itself. */
-export const createBeside = ({ beside }: Pick<Staging, 'beside'>): Beside => beside
 
 export function besideOnDisk(staging: Parts): Beside {
   const { directory } = staging

@@ -4,7 +4,7 @@
  * A key is a path relative to that directory. Nothing here is ever overwritten or half there: a file arrives by rename,
  * and its directory is synced before the caller hears of it. Knows files; knows nothing of the database or of HTTP.
  */
-import { mkdir, open, rm, stat } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Library } from '../library.ts'
 import { probeDirectory, syncDirectory } from './durability.ts'
@@ -104,7 +104,6 @@ export async function openDiskLibrary(
     directory,
     put,
     pathOf,
-    open: (key) => open(pathOf(key), 'r'),
     acquire: openFiles.acquire,
     reader: (key) => fileReader(pathOf(key)),
     sizeOf: (key) => sizeOfFile(pathOf(key)),

@@ -16,7 +16,7 @@ import {
   mkdirSync,
   openSync,
 } from 'node:fs'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { open, rename as renameFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -32,7 +32,7 @@ import { fileReader } from './file-reader.ts'
 import { GrowingFiles } from './growing-files.ts'
 import { NamelessFile } from './nameless-file.ts'
 import { roomIn } from './room.ts'
-import { HEAD_BYTES, type Warm, Writer } from './writer.ts'
+import { HEAD_BYTES, type Progress, Writer } from './writer.ts'
 
 const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
@@ -42,7 +42,7 @@ const writePart = promisify(fsWrite)
 /** How often writers are asked whether slow bytes have waited long enough. */
 const LOOK_EVERY_MS = 100
 /** Running hashes and heads kept for uploads between their requests. */
-const WARM_UPLOADS = 4_000
+const REMEMBERED_UPLOADS = 4_000
 /** Read and written at once when one file is copied into another. */
 const COPY_BYTES = 1024 * 1024
 
@@ -50,7 +50,7 @@ export class DiskStaging implements Staging {
   readonly beside: Beside
   readonly #directory: string
   readonly #library: Pick<DiskLibrary, 'put'>
-  readonly #warm = new Map<string, Warm>()
+  readonly #progress = new Map<string, Progress>()
   readonly #growing = new GrowingFiles()
   readonly #writers = new Set<Writer>()
   readonly #memory = { held: 0 }
@@ -86,16 +86,16 @@ export class DiskStaging implements Staging {
       }
       return file.fd
     }
-    let warm = this.#warm.get(id)
+    let progress = this.#progress.get(id)
     try {
-      if (warm?.hashedTo !== offset) {
+      if (progress?.hashedTo !== offset) {
         // Another process wrote here before, or a write failed: what lies beyond the offset was never acknowledged.
         if (!fresh) await cutBack(openFile(false), offset)
-        warm = { hash: fresh ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+        progress = { hash: fresh ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
       }
-      this.#keepWarm(id, warm)
-      const before = options.check && { ...warm, hash: warm.hash?.copy() }
-      const writer = new Writer(source, offset, warm, {
+      this.#remember(id, progress)
+      const before = options.check && { ...progress, hash: progress.hash?.copy() }
+      const writer = new Writer(source, offset, progress, {
         ...options,
         open: openFile,
         memory: this.#memory,
@@ -108,7 +108,7 @@ export class DiskStaging implements Staging {
       if (fd === undefined && written.error) throw written.error
       if (before && (written.end !== 'all' || written.error || !options.check?.holds())) {
         if (fd !== undefined) await truncateFd(fd, offset)
-        this.#keepWarm(id, before)
+        this.#remember(id, before)
         return { offset, end: written.end === 'all' ? 'mismatch' : written.end, error: written.error }
       }
       if (fd !== undefined && written.offset > offset && !file.synced) await datasync(fd)
@@ -117,7 +117,7 @@ export class DiskStaging implements Staging {
       else if (fresh && !whole) await syncName()
       return written
     } catch (error) {
-      this.#warm.delete(id)
+      this.#progress.delete(id)
       if (!isNamed) await this.#unmake(id)
       throw error
     } finally {
@@ -125,19 +125,19 @@ export class DiskStaging implements Staging {
     }
   }
 
-  async place(bytes: Buffer, id: string, offset: number): Promise<void> {
+  async write(bytes: Buffer, id: string, offset: number): Promise<void> {
     try {
       await this.#growing.use(this.pathOf(id), offset === 0, async (fd) => {
-        let warm = this.#warm.get(id)
-        if (!warm || warm.hashedTo !== offset) {
+        let progress = this.#progress.get(id)
+        if (!progress || progress.hashedTo !== offset) {
           await cutBack(fd, offset)
-          warm = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
+          progress = { hash: offset === 0 ? createHash('sha256') : undefined, hashedTo: offset, head: undefined }
         }
-        this.#keepWarm(id, warm)
+        this.#remember(id, progress)
         const written = writeFd(fd, bytes, offset)
-        if (offset === 0) warm.head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
-        warm.hash?.update(bytes)
-        warm.hashedTo += bytes.length
+        if (offset === 0) progress.head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
+        progress.hash?.update(bytes)
+        progress.hashedTo += bytes.length
         await written
       })
       if (offset === 0) await syncDirectory(this.#directory)
@@ -154,8 +154,8 @@ export class DiskStaging implements Staging {
   }
 
   async sha256(id: string, size: number): Promise<string> {
-    const warm = this.#warm.get(id)
-    if (warm?.hash && warm.hashedTo === size) return warm.hash.copy().digest('hex')
+    const progress = this.#progress.get(id)
+    if (progress?.hash && progress.hashedTo === size) return progress.hash.copy().digest('hex')
     const reader = this.reader(id)
     try {
       return await sha256Of(reader.read, size)
@@ -165,11 +165,11 @@ export class DiskStaging implements Staging {
   }
 
   reader(id: string): BytesReader {
-    return fileReader(this.pathOf(id), this.#warm.get(id)?.head)
+    return fileReader(this.pathOf(id), this.#progress.get(id)?.head)
   }
 
   async truncate(id: string, size: number): Promise<void> {
-    this.#warm.delete(id)
+    this.#progress.delete(id)
     const handle = await open(this.pathOf(id), constants.O_RDWR | constants.O_CREAT, 0o600)
     try {
       await handle.truncate(size)
@@ -179,17 +179,17 @@ export class DiskStaging implements Staging {
     }
   }
 
-  async hand(from: string, to: string): Promise<void> {
-    await rename(this.pathOf(from), this.pathOf(to))
+  async rename(from: string, to: string): Promise<void> {
+    await renameFile(this.pathOf(from), this.pathOf(to))
     await syncDirectory(this.#directory)
-    const warm = this.#warm.get(from)
-    this.#warm.delete(from)
-    if (warm) this.#keepWarm(to, warm)
+    const progress = this.#progress.get(from)
+    this.#progress.delete(from)
+    if (progress) this.#remember(to, progress)
   }
 
   async copy(from: string, size: number, to: string, position: number): Promise<void> {
-    const warm = this.#warm.get(to)
-    this.#warm.delete(to)
+    const progress = this.#progress.get(to)
+    this.#progress.delete(to)
     const source = await open(this.pathOf(from), 'r')
     const target = await open(this.pathOf(to), 'r+').catch(async (error) => {
       await source.close()
@@ -197,7 +197,7 @@ export class DiskStaging implements Staging {
     })
     try {
       await target.truncate(position)
-      const hash = warm?.hashedTo === position ? warm.hash : undefined
+      const hash = progress?.hashedTo === position ? progress.hash : undefined
       const read = async (at: number) => {
         const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, size - at))
         const { bytesRead } = await source.read(buffer, 0, buffer.length, at)
@@ -214,7 +214,7 @@ export class DiskStaging implements Staging {
         ;[, piece] = await Promise.all([written, next])
       }
       await target.datasync()
-      if (warm && hash) this.#keepWarm(to, { ...warm, hashedTo: position + size })
+      if (progress && hash) this.#remember(to, { ...progress, hashedTo: position + size })
     } finally {
       await source.close()
       await target.close()
@@ -230,8 +230,8 @@ export class DiskStaging implements Staging {
     }
   }
 
-  passed(id: string): number | undefined {
-    const passed = this.#warm.get(id)?.hashedTo ?? -1
+  sizeAtHand(id: string): number | undefined {
+    const passed = this.#progress.get(id)?.hashedTo ?? -1
     return passed < 0 ? undefined : passed
   }
 
@@ -275,7 +275,7 @@ export class DiskStaging implements Staging {
   }
 
   forget(id: string): void {
-    this.#warm.delete(id)
+    this.#progress.delete(id)
     this.#growing.forget(this.pathOf(id))
   }
 
@@ -290,12 +290,12 @@ export class DiskStaging implements Staging {
     return `${this.pathOf(id)}.beside`
   }
 
-  #keepWarm(id: string, warm: Warm) {
-    this.#warm.delete(id)
-    this.#warm.set(id, warm)
-    if (this.#warm.size > WARM_UPLOADS) {
-      for (const oldest of this.#warm.keys()) {
-        this.#warm.delete(oldest)
+  #remember(id: string, progress: Progress) {
+    this.#progress.delete(id)
+    this.#progress.set(id, progress)
+    if (this.#progress.size > REMEMBERED_UPLOADS) {
+      for (const oldest of this.#progress.keys()) {
+        this.#progress.delete(oldest)
         break
       }
     }

@@ -37,7 +37,7 @@ export interface WriterOptions extends WriteOptions {
 }
 
 /** What memory has of an upload's bytes: their running hash, how far it goes, and how they begin. */
-export interface Warm {
+export interface Progress {
   hash: Hash | undefined
   hashedTo: number
   head: Buffer | undefined
@@ -49,7 +49,7 @@ export class Writer {
   /** Undefined before the first write. */
   #fd: number | undefined
   readonly #source: Readable
-  readonly #warm: Warm
+  readonly #progress: Progress
   readonly #options: WriterOptions
   readonly #maxBytes: number
   #settle!: (written: Written) => void
@@ -70,9 +70,9 @@ export class Writer {
   /** Written, and of no use since a sync failed. */
   #lost = 0
 
-  constructor(source: Readable, offset: number, warm: Warm, options: WriterOptions) {
+  constructor(source: Readable, offset: number, progress: Progress, options: WriterOptions) {
     this.#source = source
-    this.#warm = warm
+    this.#progress = progress
     this.#options = options
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
     this.#start = offset
@@ -203,15 +203,15 @@ export class Writer {
 
   /** The hash and the head, taken while the chunk is still in the processor's cache. */
   #observe(chunk: Buffer) {
-    const warm = this.#warm
-    const { head = Buffer.alloc(0), hashedTo } = warm
+    const progress = this.#progress
+    const { head = Buffer.alloc(0), hashedTo } = progress
     if (hashedTo < HEAD_BYTES && head.length === hashedTo) {
       // A copy: a view would keep the socket's whole buffer alive.
-      warm.head = Buffer.concat([head, chunk], Math.min(hashedTo + chunk.length, HEAD_BYTES))
+      progress.head = Buffer.concat([head, chunk], Math.min(hashedTo + chunk.length, HEAD_BYTES))
     }
-    warm.hash?.update(chunk)
+    progress.hash?.update(chunk)
     this.#options.check?.update(chunk)
-    warm.hashedTo += chunk.length
+    progress.hashedTo += chunk.length
   }
 
   #wrote() {
@@ -227,8 +227,8 @@ export class Writer {
     this.#gathered = []
     this.#gatheredBytes = 0
     // The hash has seen bytes that did not land.
-    this.#warm.hash = undefined
-    this.#warm.hashedTo = -1
+    this.#progress.hash = undefined
+    this.#progress.hashedTo = -1
     if (this.#end) this.#flush()
     else this.#finish('stopped')
   }
