@@ -73,8 +73,8 @@ const RULES: Rule[] = [
   {
     files: ['!{storage/**,commands/*,service.ts,serve.ts}'],
     never: ['storage/disk/*'],
-    // The core still walks the uploads and recordings directories of a disk by itself, and asks for what is beside.
-    but: ['uploads/{sweep,sweep-plan,strangers,legacy-chunks}.ts'],
+    // The core still walks the uploads and recordings directories of a disk.
+    but: ['uploads/{sweep,sweep-plan,strangers}.ts'],
     why: 'whoever has to do with bytes knows the contracts, and the composition alone which home keeps them',
   },
   {
