@@ -2,31 +2,7 @@
  * The tables, the one truth about uploads and recordings. Times are milliseconds since the epoch, sizes bytes.
  */
 import { sql } from 'drizzle-orm'
-import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
-
-export const leads = sqliteTable('leads', {
-  id: text().primaryKey(),
-  telecallerId: text('telecaller_id').notNull(),
-  name: text(),
-  createdAtMs: integer('created_at_ms').notNull(),
-  updatedAtMs: integer('updated_at_ms').notNull(),
-})
-
-export const callLogs = sqliteTable(
-  'call_logs',
-  {
-    id: text().primaryKey(),
-    leadId: text('lead_id')
-      .notNull()
-      .references(() => leads.id),
-    startedAtMs: integer('started_at_ms'),
-    durationSeconds: real('duration_seconds'),
-    direction: text({ enum: ['inbound', 'outbound'] }),
-    createdAtMs: integer('created_at_ms').notNull(),
-    updatedAtMs: integer('updated_at_ms').notNull(),
-  },
-  (t) => [index('call_logs_lead').on(t.leadId)],
-)
+import { type Kit, sqliteKit } from './kit.ts'
 
 /**
  * `receiving`: bytes may still come. `finishing`: whole and sealed, on its way to a recording (its key is written).
@@ -47,114 +23,144 @@ export const UPLOAD_STATES = [
 /** An upload in one of these may still become a recording. */
 export const OPEN_STATES: (typeof UPLOAD_STATES)[number][] = ['receiving', 'finishing']
 
-export const uploads = sqliteTable(
-  'uploads',
-  {
+/** The tables, over the columns of a dialect. */
+const tables = ({ table, text, integer, real, index, uniqueIndex, primaryKey }: Kit) => {
+  const leads = table('leads', {
     id: text().primaryKey(),
-    door: text({ enum: ['tus', 'legacy', 'simple'] }).notNull(),
-    leadId: text('lead_id')
-      .notNull()
-      .references(() => leads.id),
-    /** Null while a legacy client has not named it, and for the partial uploads of a concatenation. */
-    callLogId: text('call_log_id').references(() => callLogs.id),
-    callerId: text('caller_id').notNull(),
-    callerRole: text('caller_role', { enum: ['telecaller', 'supervisor', 'service'] }).notNull(),
-    /** As the client named it, base name only; null for partial uploads. */
-    filename: text(),
-    /** The `Upload-Metadata` header as it came, for HEAD to repeat. */
-    metadata: text(),
-    /** Null as long as it is deferred. */
-    length: integer(),
-    /**
-     * Bytes from 0 that are on disk, synced, and may be acknowledged. Goes back in one case alone: a legacy client has
-     * replaced a chunk by a shorter one, and the whole is put together anew.
-     */
-    offset: integer().notNull().default(0),
-    state: text({ enum: UPLOAD_STATES }).notNull().default('receiving'),
-    /** Where the recording lies once the bytes have moved, relative to the recordings directory. Decided once. */
-    key: text(),
-    recordingId: text('recording_id'),
-    /** The `Upload-Concat` header of a partial or final upload. */
-    concat: text(),
-    /** The ids of a final upload's parts, in their order, with commas between them. */
-    partIds: text('part_ids'),
-    /** The upload that this partial one has become part of. */
-    finalId: text('final_id'),
-    /** The SHA-256 (hex) that the client promised; checked at finish. */
-    expectedSha256: text('expected_sha256'),
-    idempotencyKey: text('idempotency_key'),
-    /** Hash of what was asked for under the key, to tell a repeat from a mistake. */
-    idempotencyFingerprint: text('idempotency_fingerprint'),
-    createdAtMs: integer('created_at_ms').notNull(),
-    /** When the last byte came, and in the end when it was finished; expiry and being forgotten slide from here. */
-    lastByteAtMs: integer('last_byte_at_ms').notNull(),
-  },
-  (t) => [
-    uniqueIndex('uploads_idempotency')
-      .on(t.callerId, t.leadId, t.idempotencyKey)
-      .where(sql`idempotency_key is not null`),
-    index('uploads_open').on(t.callerId).where(sql`state in ('receiving', 'finishing')`),
-    index('uploads_by_age').on(t.state, t.lastByteAtMs),
-  ],
-)
-
-/** Chunks of the legacy door. */
-export const chunks = sqliteTable(
-  'chunks',
-  {
-    uploadId: text('upload_id')
-      .notNull()
-      .references(() => uploads.id, { onDelete: 'cascade' }),
-    index: integer('chunk_index').notNull(),
-    size: integer().notNull(),
-    /** Where it stands in the upload's file, or the one stands that it replaces; null while its turn has not come. */
-    position: integer(),
-    /** The file that has it instead, relative to the uploads directory; null once it stands in place. */
-    file: text(),
-  },
-  (t) => [primaryKey({ columns: [t.uploadId, t.index] })],
-)
-
-export const recordings = sqliteTable(
-  'recordings',
-  {
-    id: text().primaryKey(),
-    /** What makes a finish happen once. */
-    uploadId: text('upload_id').notNull(),
-    leadId: text('lead_id')
-      .notNull()
-      .references(() => leads.id),
-    callLogId: text('call_log_id')
-      .notNull()
-      .references(() => callLogs.id),
     telecallerId: text('telecaller_id').notNull(),
-    filename: text().notNull(),
-    path: text().notNull(),
-    contentType: text('content_type').notNull(),
-    size: integer().notNull(),
-    sha256: text().notNull(),
-    durationSeconds: real('duration_seconds'),
-    mediaCheck: text('media_check', { enum: ['ok', 'unrecognised'] }).notNull(),
-    /** Null for recordings of before it was asked: their type must do. */
-    playsInBrowsers: integer('plays_in_browsers', { mode: 'boolean' }),
+    name: text(),
     createdAtMs: integer('created_at_ms').notNull(),
-  },
-  (t) => [
-    uniqueIndex('recordings_upload').on(t.uploadId),
-    uniqueIndex('recordings_path').on(t.path),
-    index('recordings_newest').on(t.leadId, t.createdAtMs, t.id),
-    index('recordings_call_log').on(t.callLogId, t.createdAtMs, t.id),
-  ],
-)
+    updatedAtMs: integer('updated_at_ms').notNull(),
+  })
 
-/**
- * Files of deleted recordings, from the commit that deletes the row until the file is gone: whatever happens in between,
- * the sweep knows what to remove.
- */
-export const tombstones = sqliteTable('tombstones', {
-  /** Relative to the recordings directory. */
-  path: text().primaryKey(),
-})
+  const callLogs = table(
+    'call_logs',
+    {
+      id: text().primaryKey(),
+      leadId: text('lead_id')
+        .notNull()
+        .references(() => leads.id),
+      startedAtMs: integer('started_at_ms'),
+      durationSeconds: real('duration_seconds'),
+      direction: text({ enum: ['inbound', 'outbound'] }),
+      createdAtMs: integer('created_at_ms').notNull(),
+      updatedAtMs: integer('updated_at_ms').notNull(),
+    },
+    (t) => [index('call_logs_lead').on(t.leadId)],
+  )
+
+  const uploads = table(
+    'uploads',
+    {
+      id: text().primaryKey(),
+      door: text({ enum: ['tus', 'legacy', 'simple'] }).notNull(),
+      leadId: text('lead_id')
+        .notNull()
+        .references(() => leads.id),
+      /** Null while a legacy client has not named it, and for the partial uploads of a concatenation. */
+      callLogId: text('call_log_id').references(() => callLogs.id),
+      callerId: text('caller_id').notNull(),
+      callerRole: text('caller_role', { enum: ['telecaller', 'supervisor', 'service'] }).notNull(),
+      /** As the client named it, base name only; null for partial uploads. */
+      filename: text(),
+      /** The `Upload-Metadata` header as it came, for HEAD to repeat. */
+      metadata: text(),
+      /** Null as long as it is deferred. */
+      length: integer(),
+      /**
+       * Bytes from 0 that are on disk, synced, and may be acknowledged. Goes back in one case alone: a legacy client has
+       * replaced a chunk by a shorter one, and the whole is put together anew.
+       */
+      offset: integer().notNull().default(0),
+      state: text({ enum: UPLOAD_STATES }).notNull().default('receiving'),
+      /** Where the recording lies once the bytes have moved, relative to the recordings directory. Decided once. */
+      key: text(),
+      recordingId: text('recording_id'),
+      /** The `Upload-Concat` header of a partial or final upload. */
+      concat: text(),
+      /** The ids of a final upload's parts, in their order, with commas between them. */
+      partIds: text('part_ids'),
+      /** The upload that this partial one has become part of. */
+      finalId: text('final_id'),
+      /** The SHA-256 (hex) that the client promised; checked at finish. */
+      expectedSha256: text('expected_sha256'),
+      idempotencyKey: text('idempotency_key'),
+      /** Hash of what was asked for under the key, to tell a repeat from a mistake. */
+      idempotencyFingerprint: text('idempotency_fingerprint'),
+      createdAtMs: integer('created_at_ms').notNull(),
+      /** When the last byte came, and in the end when it was finished; expiry and being forgotten slide from here. */
+      lastByteAtMs: integer('last_byte_at_ms').notNull(),
+    },
+    (t) => [
+      uniqueIndex('uploads_idempotency')
+        .on(t.callerId, t.leadId, t.idempotencyKey)
+        .where(sql`idempotency_key is not null`),
+      index('uploads_open').on(t.callerId).where(sql`state in ('receiving', 'finishing')`),
+      index('uploads_by_age').on(t.state, t.lastByteAtMs),
+    ],
+  )
+
+  /** Chunks of the legacy door. */
+  const chunks = table(
+    'chunks',
+    {
+      uploadId: text('upload_id')
+        .notNull()
+        .references(() => uploads.id, { onDelete: 'cascade' }),
+      index: integer('chunk_index').notNull(),
+      size: integer().notNull(),
+      /** Where it stands in the upload's file, or the one stands that it replaces; null while its turn has not come. */
+      position: integer(),
+      /** The file that has it instead, relative to the uploads directory; null once it stands in place. */
+      file: text(),
+    },
+    (t) => [primaryKey({ columns: [t.uploadId, t.index] })],
+  )
+
+  const recordings = table(
+    'recordings',
+    {
+      id: text().primaryKey(),
+      /** What makes a finish happen once. */
+      uploadId: text('upload_id').notNull(),
+      leadId: text('lead_id')
+        .notNull()
+        .references(() => leads.id),
+      callLogId: text('call_log_id')
+        .notNull()
+        .references(() => callLogs.id),
+      telecallerId: text('telecaller_id').notNull(),
+      filename: text().notNull(),
+      path: text().notNull(),
+      contentType: text('content_type').notNull(),
+      size: integer().notNull(),
+      sha256: text().notNull(),
+      durationSeconds: real('duration_seconds'),
+      mediaCheck: text('media_check', { enum: ['ok', 'unrecognised'] }).notNull(),
+      /** Null for recordings of before it was asked: their type must do. */
+      playsInBrowsers: integer('plays_in_browsers', { mode: 'boolean' }),
+      createdAtMs: integer('created_at_ms').notNull(),
+    },
+    (t) => [
+      uniqueIndex('recordings_upload').on(t.uploadId),
+      uniqueIndex('recordings_path').on(t.path),
+      index('recordings_newest').on(t.leadId, t.createdAtMs, t.id),
+      index('recordings_call_log').on(t.callLogId, t.createdAtMs, t.id),
+    ],
+  )
+
+  /**
+   * Files of deleted recordings, from the commit that deletes the row until the file is gone: whatever happens in between,
+   * the sweep knows what to remove.
+   */
+  const tombstones = table('tombstones', {
+    /** Relative to the recordings directory. */
+    path: text().primaryKey(),
+  })
+  return { leads, callLogs, uploads, chunks, recordings, tombstones }
+}
+
+export const { leads, callLogs, uploads, chunks, recordings, tombstones } = tables(sqliteKit)
 
 export type Lead = typeof leads.$inferSelect
 export type CallLog = typeof callLogs.$inferSelect
