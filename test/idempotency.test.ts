@@ -160,6 +160,35 @@ describe('over tus', () => {
     expect(new Set(answers.map((res) => res.headers.get('location'))).size).toBe(4)
   })
 
+  test('a key whose upload has become a recording stays its own when the client ends the upload', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const send = () => create(lead, key, { 'content-type': OFFSET_TYPE }, Buffer.from('0123456789'))
+    const first = await send()
+    const location = first.headers.get('location') as string
+    expect((await tus.terminate(location)).status).toBe(204)
+    expect((await tus.head(location)).status).toBe(410)
+    const again = await send()
+    expect(again.status).toBe(201)
+    for (const name of ['location', 'recording-id']) expect(again.headers.get(name)).toBe(first.headers.get(name))
+    expect(await recordingsOf(lead)).toHaveLength(1)
+  })
+
+  test('chunks that have become a recording give the same when their upload is ended over tus', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const init = () => legacy.init(lead, {}, keyed(key))
+    const id = (await jsonOf(await init())).upload_id as string
+    await legacy.append(lead, id, 0, noise(100))
+    const recording = await jsonOf(await legacy.finalize(lead, id, 1))
+    expect((await tus.terminate(`${lead.uploads}/${id}`)).status).toBe(204)
+    const again = await legacy.finalize(lead, id, 1)
+    expect([again.status, (await jsonOf(again)).id]).toEqual([200, recording.id])
+    expect((await jsonOf(await init())).upload_id).toBe(id)
+    expect((await legacy.cancel(lead, id)).status).toBe(409)
+    expect(await recordingsOf(lead)).toHaveLength(1)
+  })
+
   test('a key whose upload was terminated or has expired begins a new one', async () => {
     const lead = await harness.lead()
     const key = randomUUID()

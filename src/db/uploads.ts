@@ -151,7 +151,7 @@ export const openUploadsOfLead = (
 
 export const uploadAdded = (row: UploadRow): Statement => bind(insert, { ...row })
 
-/** Takes the key from an upload that ended without a recording: the next one may have it. */
+/** Takes the key from an upload that ended without a recording: the next one may have it. One that was ended after it has keeps it. */
 export const keyFreed = ({ callerId, leadId, key }: UploadKey, patience: Patience): Statement =>
   bind(
     once((orm) =>
@@ -164,7 +164,7 @@ export const keyFreed = ({ callerId, leadId, key }: UploadKey, patience: Patienc
             eq(uploads.leadId, leadId),
             eq(uploads.idempotencyKey, key),
             or(
-              inArray(uploads.state, ['terminated', 'expired', 'rejected']),
+              and(inArray(uploads.state, ['terminated', 'expired', 'rejected']), isNull(uploads.recordingId)),
               and(isReceiving, silentTooLong(patience)),
             ),
           ),

@@ -25,7 +25,7 @@ export async function earlier(
   const id = await uploadIdUnderKey(db, keyOf(intent, idempotency))
   if (id === undefined) return undefined
   const { row } = await register.load(id)
-  if ((!isOpen(row) && row.state !== 'finished') || register.isExpired(row)) return undefined
+  if ((!isOpen(row) && row.recordingId === null) || register.isExpired(row)) return undefined
   if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
   return row
 }

@@ -85,7 +85,7 @@ export class Finishes {
     const { row } = open
     const { id } = row
     this.#unfinished.delete(id)
-    if (row.state === 'finished' && row.recordingId !== null) {
+    if (row.recordingId !== null) {
       return { upload: row, recordingId: row.recordingId, recording: undefined }
     }
     register.assertUsable(open)

@@ -248,7 +248,7 @@ export class LegacyChunks {
   /** The caller holds the upload's lock. */
   async #seal(id: string, total: number, callLogId: string): Promise<void> {
     const row = await this.#parts.ingest.find(id)
-    if (row.state === 'finished' || (isOpen(row) && row.length !== null)) {
+    if (row.recordingId !== null || (isOpen(row) && row.length !== null)) {
       if (row.callLogId !== callLogId) throw callLogMismatch()
       return
     }
@@ -337,7 +337,9 @@ export class LegacyChunks {
   /** Ends an upload; its bytes go. Once ended it stays so. @throws ServiceError `upload_closed` once it is sealed */
   cancel(id: string, signal: AbortSignal): Promise<void> {
     return this.#parts.locker.holdShortly(id, signal, async () => {
-      if ((await this.#parts.ingest.find(id)).state === 'terminated') return
+      const { state, recordingId } = await this.#parts.ingest.find(id)
+      if (recordingId !== null) throw closed()
+      if (state === 'terminated') return
       this.#ledgers.delete(id)
       await this.#parts.ingest.cancel(id)
     })

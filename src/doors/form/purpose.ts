@@ -75,7 +75,7 @@ export async function begin(
 /** The recording of an earlier request that has ended; one that ended without leaves nothing in the way. */
 async function outcomeOf(ingest: Ingest, id: string): Promise<string | undefined> {
   const row = await ingest.find(id)
-  if (row.state === 'finished' && row.recordingId !== null) return row.recordingId
+  if (row.recordingId !== null) return row.recordingId
   if (isWhole(row)) return (await ingest.finish(id)).recordingId
   if (isOpen(row)) await ingest.cancel(id)
   return undefined

@@ -50,7 +50,7 @@ export async function uploadHeaders(
       ...(row.metadata !== null && { 'Upload-Metadata': row.metadata }),
       ...(row.concat !== null && { 'Upload-Concat': row.concat }),
     }),
-    ...(row.state === 'finished' ? await recordingHeaders(parts, req, row, made) : expiryHeaders(parts, row)),
+    ...(row.recordingId !== null ? await recordingHeaders(parts, req, row, made) : expiryHeaders(parts, row)),
   }
 }
 

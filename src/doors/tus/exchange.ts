@@ -52,8 +52,10 @@ async function answerAgain(door: TusDoor, { req, res }: Context, id: string): Pr
   res.once('close', () => gone.abort())
   // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
   const row = await locker.hold(id, gone.signal, async () => {
-    const { state } = await ingest.find(id)
-    if (state === 'terminated' || state === 'rejected') throw justEnded()
+    const row = await ingest.find(id)
+    // Its recording is there, also where its client has wanted to hear of the upload no more.
+    if (row.recordingId !== null) return row
+    if (row.state === 'terminated' || row.state === 'rejected') throw justEnded()
     return ingest.view(id)
   })
   const more = await uploadHeaders(door, 'POST', req, row)

@@ -67,14 +67,15 @@ const wrongType = () => typeNotTaken(`Bytes are sent as ${OFFSET_TYPE}.`, [OFFSE
 
 /**
  * The pairs of `Upload-Metadata` as they came. White space around commas is none of theirs, and Node has joined the lines
- * of a header that came on several; an empty pair is still one, which tus forbids.
+ * of a header that came on several; empty elements are passed over.
  *
- * @see RFC 9110 §5.3, §5.6.1
+ * @see RFC 9110 §5.3, §5.6.1.2
  */
 const pairsOf = (headers: IncomingHttpHeaders): string[] =>
   text(headers, 'upload-metadata')
     ?.split(',')
-    .map((pair) => pair.trim()) ?? []
+    .map((pair) => pair.trim())
+    .filter((pair) => pair !== '') ?? []
 
 /** As much of a pair as a sentence can show. */
 const SHOWN_CHARACTERS = 80
@@ -108,7 +109,11 @@ function repeatedMetadata(headers: IncomingHttpHeaders): string | null {
   if (header === undefined) return null
   // A space at the end of a key is that of an empty value.
   const bare = (pair: string) => (pair.trim().includes(' ') ? pair.trim() : pair.trimStart())
-  return header.split(',').map(bare).join(',')
+  return header
+    .split(',')
+    .map(bare)
+    .filter((pair) => pair.trim() !== '')
+    .join(',')
 }
 
 /** A value that must be text; undefined where it is missing or empty. @throws ServiceError `invalid_metadata` when it is no UTF-8 */

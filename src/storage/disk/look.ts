@@ -1,5 +1,5 @@
 /** Looking at what lies in a directory, while others change it: what is gone by then is no fault. */
-import { opendir, stat } from 'node:fs/promises'
+import { lstat, opendir, stat } from 'node:fs/promises'
 
 const STEP = 100
 
@@ -16,9 +16,10 @@ export async function seen(file: string): Promise<{ bytes: number; changedAtMs: 
   }
 }
 
+/** A link is none, whatever it leads to. */
 export async function isFolder(file: string): Promise<boolean> {
   try {
-    return (await stat(file)).isDirectory()
+    return (await lstat(file)).isDirectory()
   } catch (error) {
     if (isGone(error)) return false
     throw error
