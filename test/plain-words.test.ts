@@ -75,7 +75,7 @@ const CASES: [method: string, path: string, body: unknown, sentence: string][] =
 ]
 
 describe('a parameter that is not valid', () => {
-  test.for(CASES)('%s %s %j', async ([method, path, body, sentence]) => {
+  test.for(CASES.map((each) => [each[3], each] as const))('hears: %s', async ([sentence, [method, path, body]]) => {
     const token = method === 'PUT' ? crm : harness.tokens.telecaller
     const res = await harness.api(method, path, { token, body })
     expect(res.status).toBe(400)
