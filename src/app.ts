@@ -11,6 +11,7 @@ import { tusErrors, tusRoutes } from './doors/tus/routes.ts'
 import { letBodyCome } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
+import { otherMethods } from './http/methods.ts'
 import { notFound, problems } from './http/problem.ts'
 import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
@@ -94,6 +95,7 @@ export function createApp(service: Service): Express {
   app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, clock }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events, step: ingest.step }))
+  app.use(otherMethods())
   app.use(notFound)
   app.use(problems)
   return app

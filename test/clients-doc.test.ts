@@ -1,9 +1,14 @@
 /** The code of docs/clients.md, as it stands, over a line that loses requests and answers, and a server that restarts. */
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
 import { Upload } from 'tus-js-client'
 import { describe, expect, test } from 'vitest'
-import { jsonOf, startService } from './support/service.ts'
+import { afterwards, jsonOf, SECRET, startService } from './support/service.ts'
 import { noise } from './support/tus.ts'
 
 const harness = await startService({ env: { RECORDINGS_CHUNK_SIZE: '100KiB' } })
@@ -102,13 +107,12 @@ describe('over a bad line', () => {
 
 describe('the README', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
-  const clients = readme.slice(readme.indexOf('## Three clients'), readme.indexOf('## Routes'))
+  const clients = readme.slice(readme.indexOf('## A token, a lead, a call'), readme.indexOf('## Routes'))
   const [overTus = '', inChunks = ''] = Array.from(clients.matchAll(/```js\n(.*?)```/gs), ([, block]) => block)
   const AsyncFunction = (async () => {}).constructor as FunctionConstructor
   const run = (block: string, values: Record<string, unknown>) =>
     new AsyncFunction(...Object.keys(values), block)(...Object.values(values)) as Promise<unknown>
   const bytes = noise(250_000)
-  const piece = 100 * 1024
 
   test('shows three clients that can be run again from their beginning: each has one recording', async () => {
     const common = { server: harness.url, token: harness.tokens.telecaller }
@@ -120,8 +124,7 @@ describe('the README', () => {
       leadId: viaChunks.leadId,
       call_log_id: viaChunks.callLogId,
       key: randomUUID(),
-      total_chunks: Math.ceil(bytes.length / piece),
-      base64Of: (i: number) => bytes.subarray(i * piece, (i + 1) * piece).toString('base64'),
+      bytes,
     }
     const told = new Set<unknown>()
     for (const _ of ['first', 'again']) {
@@ -135,7 +138,32 @@ describe('the README', () => {
     await expectOnce(viaTus, [...told][0] as string, bytes)
     const list = await jsonOf(await harness.api('GET', viaChunks.recordings))
     expect(list.recordings).toHaveLength(1)
-    expect(clients).toMatch(/curl .*-H "Idempotency-Key: /)
+  })
+
+  test('tells an error answer of the JSON client in its own words', async () => {
+    const { leadId } = await harness.lead()
+    const values = { server: harness.url, token: harness.tokens.telecaller, leadId, key: randomUUID(), bytes }
+    await expect(run(inChunks, { ...values, call_log_id: 'unknown' })).rejects.toThrow(
+      'call_log_not_found: There is no',
+    )
+  })
+
+  test('shows commands that sign a token, write a lead and a call, and send a form', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'readme-'))
+    afterwards(() => rm(folder, { recursive: true }))
+    await symlink(path.resolve('node_modules'), path.join(folder, 'node_modules'))
+    await mkdir(path.join(folder, 'data'))
+    await writeFile(path.join(folder, 'data/jwt-secret'), SECRET)
+    await writeFile(path.join(folder, 'call.mp3'), bytes)
+    const commands = Array.from(clients.matchAll(/```sh\n(.*?)```/gs), ([, block]) => block)
+    expect(commands).toHaveLength(3)
+    const script = commands.join('\n').replace('http://127.0.0.1:3000', harness.url)
+    const { PATH = '' } = process.env
+    await promisify(execFile)('sh', ['-e', '-c', script], { cwd: folder, env: { PATH } })
+    const list = await jsonOf(
+      await harness.api('GET', '/api/leads/rao/recordings?call_log_id=rao-1', { token: harness.tokens.supervisor }),
+    )
+    expect(list.recordings).toMatchObject([{ filename: 'call.mp3', telecaller_id: 'asha', size: bytes.length }])
   })
 })
 

@@ -3,10 +3,12 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writ
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createProgress, inUnits } from '../src/commands/progress.ts'
+import { sweep } from '../src/commands/sweep.ts'
+import { readConfig } from '../src/config/config.ts'
 import { runCommand, type ServerProcess, startProcess } from './support/process.ts'
-import { afterwards, filesIn, jsonOf } from './support/service.ts'
+import { afterwards, filesIn, jsonOf, movingClock } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 async function record(server: ServerProcess, bytes: Buffer) {
@@ -198,15 +200,42 @@ describe('sweep', () => {
     await put(server.dir, stray)
     const shown = await runCommand(['sweep', '--dry-run'], server)
     // A file's ctime can't be set back: both are too young to be judged.
-    expect(shown).toEqual({ code: 0, stdout: 'nothing to do\n', stderr: '' })
+    const passedOver = '1 younger than an hour was passed over\n'
+    expect(shown).toEqual({ code: 0, stdout: `${passedOver}nothing to do\n`, stderr: '' })
 
     const refused = await runCommand(['sweep'], server)
     expect(refused.code).toBe(1)
     expect(refused.stderr).toMatch(/^The server runs on this data directory/)
 
     await server.kill()
-    expect(await runCommand(['sweep'], server)).toEqual({ code: 0, stdout: 'there was nothing to do\n', stderr: '' })
+    const done = { code: 0, stdout: `${passedOver}there was nothing to do\n`, stderr: '' }
+    expect(await runCommand(['sweep'], server)).toEqual(done)
     expect(await filesIn(server.dir)).toEqual(expect.arrayContaining([`recordings/${unknown}`, stray]))
+  })
+
+  test('--unknown moves what no row has ever heard of aside, an hour after it came, and leaves the rest', async () => {
+    const server = await startProcess()
+    const { path: kept } = await record(server, noise(100))
+    await server.kill()
+    await put(server.dir, `recordings/${unknown}`)
+    const config = readConfig({ RECORDINGS_DATA_DIR: server.dir })
+    const said: string[] = []
+    const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((text) => said.push(String(text)) > 0)
+    onTestFinished(() => stdout.mockRestore())
+
+    expect(await sweep(config, { dryRun: false, unknown: true }, movingClock())).toBe(0)
+    expect(said).toContain('1 younger than an hour was passed over\n')
+    expect((await server.files('recordings')).sort()).toEqual([kept, unknown].sort())
+
+    const later = movingClock()
+    later.advance(3_700_000)
+    expect(await sweep(config, { dryRun: false, unknown: true }, later)).toBe(0)
+    const day = new Date(later.now()).toISOString().slice(0, 10)
+    expect((await server.files('recordings')).sort()).toEqual([kept, `.quarantine/${day}/${unknown}`].sort())
+    expect(said.slice(-2)).toEqual([
+      `set aside recordings/${unknown} (2.0 KiB): for a week in recordings/.quarantine/${day}/${unknown}\n`,
+      '1 done\n',
+    ])
   })
 
   test('--unknown with a database that knows no recording touches none, and says why', async () => {

@@ -1,7 +1,11 @@
 /** What the documents say of the repository, held against it. */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
+import type { Recording } from '../src/db/schema.ts'
+import { STATUS } from '../src/errors.ts'
+import { recordingJson } from '../src/recordings/recordings.ts'
 
 const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...globSync('{docs,changelog}/**/*.md')]
 const textOf = (page: string) => readFileSync(page, 'utf8')
@@ -22,6 +26,41 @@ test('docs/architecture.md has a line for every room', () => {
   const rooms = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory())
   const text = textOf('docs/architecture.md')
   expect(rooms.map(({ name }) => name).filter((name) => !text.includes(`| \`src/${name}/\` |`))).toEqual([])
+})
+
+describe('docs/api.md', () => {
+  const text = textOf('docs/api.md')
+
+  test('lists every error code with its status, once, with what it means, and no other', () => {
+    const errors = text.slice(text.indexOf('## Errors'))
+    const listed = Array.from(errors.matchAll(/^\| (\d{3}) \| `(\w+)` \| \S/gm), ([, status, code]) => [
+      code,
+      Number(status),
+    ])
+    expect(listed).toEqual(Object.entries(STATUS))
+  })
+
+  test('shows a recording with every member that there is, in the order that they come', () => {
+    const [, shown = ''] = /## A recording.*?```json\n(.*?)```/s.exec(text) ?? []
+    const { created_at, ...row } = JSON.parse(shown)
+    const req = { protocol: 'https', host: 'recordings.example' } as Request
+    const recording = {
+      id: row.id,
+      leadId: row.lead_id,
+      callLogId: row.call_log_id,
+      telecallerId: row.telecaller_id,
+      filename: row.filename,
+      path: row.path,
+      contentType: row.content_type,
+      size: row.size,
+      sha256: row.sha256,
+      durationSeconds: row.duration_seconds,
+      mediaCheck: row.media_check,
+      playsInBrowsers: row.plays_in_browsers,
+      createdAtMs: Date.parse(created_at),
+    } as Recording
+    expect(JSON.stringify(recordingJson(recording, req, undefined), null, 2)).toBe(shown.trim())
+  })
 })
 
 test('CONTRIBUTING.md names scripts that there are', () => {

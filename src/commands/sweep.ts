@@ -3,7 +3,7 @@
  *
  * With `--dry-run` it only reads, and works beside a running server; without, the server must be down.
  */
-import { systemClock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
@@ -19,7 +19,9 @@ export interface SweepOptions {
   unknown: boolean
 }
 
-function sentence(step: Step | Stranger): string {
+type Told = Exclude<Step | Stranger, { what: 'young' }>
+
+function sentence(step: Told): string {
   switch (step.act) {
     case 'finish':
       return `finish   upload ${step.uploadId}: it is whole`
@@ -45,14 +47,24 @@ function sentence(step: Step | Stranger): string {
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
-async function plan(config: Config): Promise<void> {
+/** The strangers that can be judged; tells how many could not. */
+async function* judged(parts: Parameters<typeof strangers>[0]) {
+  let young = 0
+  for await (const stranger of strangers(parts)) {
+    if (stranger.what === 'young') young += 1
+    else yield stranger
+  }
+  if (young > 0) say(`${young} younger than an hour ${young === 1 ? 'was' : 'were'} passed over`)
+}
+
+async function plan(config: Config, clock: Clock): Promise<void> {
   const { db, library, close } = await openExisting(config)
   const parts = {
     db,
     library,
     uploadsDir: config.uploadsDir,
     recordingsDir: config.recordingsDir,
-    clock: systemClock,
+    clock,
     limits: config.uploads,
   }
   let steps = 0
@@ -61,7 +73,7 @@ async function plan(config: Config): Promise<void> {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
     }
-    for await (const step of strangers(parts)) say(sentence(step))
+    for await (const step of judged(parts)) say(sentence(step))
     say(steps === 0 ? 'nothing to do' : `${steps} to do; nothing was done`)
   } finally {
     await close()
@@ -69,17 +81,17 @@ async function plan(config: Config): Promise<void> {
 }
 
 /** @returns the exit code: 1 when a step failed */
-async function carryOut(config: Config, setUnknownAside: boolean): Promise<number> {
+async function carryOut(config: Config, setUnknownAside: boolean, clock: Clock): Promise<number> {
   const log = createLog({ ...config, logLevel: 'silent' })
-  const service = await createService(config, systemClock, log, 0)
-  const { clock, events } = service
+  const service = await createService(config, clock, log, 0)
+  const { events } = service
   let steps = 0
   try {
     await service.sweep.runWhole((step) => {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
     })
-    for await (const stranger of strangers({ ...service, recordingsDir: config.recordingsDir })) {
+    for await (const stranger of judged({ ...service, recordingsDir: config.recordingsDir })) {
       if (!setUnknownAside || stranger.what !== 'unknown') {
         say(sentence(stranger))
         continue
@@ -111,9 +123,9 @@ async function objectionTo(config: Config, { unknown }: SweepOptions): Promise<s
 }
 
 /** @returns the exit code: 1 when it was not, or not all, done */
-export async function sweep(config: Config, options: SweepOptions): Promise<number> {
+export async function sweep(config: Config, options: SweepOptions, clock = systemClock): Promise<number> {
   if (options.dryRun) {
-    await plan(config)
+    await plan(config, clock)
     return 0
   }
   const objection = await objectionTo(config, options)
@@ -122,7 +134,7 @@ export async function sweep(config: Config, options: SweepOptions): Promise<numb
     return 1
   }
   try {
-    return await carryOut(config, options.unknown)
+    return await carryOut(config, options.unknown, clock)
   } catch (error) {
     if (!/another server uses this data directory/.test((error as Error).message)) throw error
     process.stderr.write(

@@ -4,6 +4,7 @@
 import type { NextFunction, Request } from 'express'
 import { z } from 'zod'
 import { ServiceError, typeNotTaken } from '../errors.ts'
+import { inPlainWords } from './plain-words.ts'
 
 /** What a sentence repeats of the names that a client made up. */
 const MAX_NAMED = 8
@@ -14,28 +15,35 @@ const MAX_NAME_LENGTH = 64
  *
  * @param name what to call the value in the sentence when the schema is of a single parameter
  * @throws ServiceError `missing_parameter`, `invalid_parameter` or, of a strict object, `unknown_parameter` (400), naming
- *   the first parameter at fault
+ *   the first parameter at fault, and those that are unknown
  */
 export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: string): z.output<S> {
   if (name === undefined && (value === undefined || value === null || typeof value !== 'object')) {
     throw typeNotTaken('The body must be a JSON object (Content-Type: application/json).', ['application/json'])
   }
-  const result = schema.safeParse(value)
+  const result = schema.safeParse(value, { error: inPlainWords })
   if (result.success) return result.data
-  const issue = result.error.issues[0]
-  if (issue?.code === 'unrecognized_keys') {
-    const names = issue.keys.slice(0, MAX_NAMED).map((key) => [...issue.path, key].join('.').slice(0, MAX_NAME_LENGTH))
-    throw new ServiceError('unknown_parameter', `No such parameter is known here: ${names.join(', ')}.`)
+  const { issues } = result.error
+  const unknown = issues.find((issue) => issue.code === 'unrecognized_keys')
+  const fault = issues.find((issue) => issue !== unknown)
+  const strange = unknown && `No such parameter is known here: ${namesOf(unknown)}.`
+  if (!fault) throw new ServiceError('unknown_parameter', strange ?? 'The parameters are not valid.')
+  const told = faultOf(fault, value, name)
+  throw strange === undefined ? told : new ServiceError(told.code, `${told.message} ${strange}`)
+}
+
+function namesOf({ keys, path }: z.core.$ZodIssueUnrecognizedKeys): string {
+  const names = keys.slice(0, MAX_NAMED).map((key) => [...path, key].join('.').slice(0, MAX_NAME_LENGTH))
+  return names.join(', ')
+}
+
+function faultOf({ path, code, message }: z.core.$ZodIssue, value: unknown, name: string | undefined): ServiceError {
+  const at = [name, ...path].filter((part) => part !== undefined).join('.') || 'body'
+  const given = path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value)
+  if (given === undefined && (code === 'invalid_type' || code === 'invalid_value')) {
+    return new ServiceError('missing_parameter', `The parameter ${at} is missing.`)
   }
-  const at = [name, ...(issue?.path ?? [])].filter((part) => part !== undefined).join('.') || 'body'
-  const given = issue?.path.reduce<unknown>(
-    (v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key as string],
-    value,
-  )
-  if (given === undefined && (issue?.code === 'invalid_type' || issue?.code === 'invalid_value')) {
-    throw new ServiceError('missing_parameter', `The parameter ${at} is missing.`)
-  }
-  throw new ServiceError('invalid_parameter', `The parameter ${at} is not valid: ${issue?.message ?? 'unreadable'}.`)
+  return new ServiceError('invalid_parameter', `The parameter ${at} is not valid: it ${message}.`)
 }
 
 /**
@@ -43,8 +51,13 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
  *
  * @throws ServiceError as `checked` does
  */
-export const queryOf = <S extends z.ZodType>(schema: S, req: Pick<Request, 'query'>): z.output<S> =>
-  checked(schema, req.query)
+export function queryOf<S extends z.ZodObject>(schema: S, req: Pick<Request, 'query'>): z.output<S> {
+  const twice = Object.keys(schema.shape).find((name) => Array.isArray(req.query[name]))
+  if (twice !== undefined) {
+    throw new ServiceError('invalid_parameter', `The parameter ${twice} is given more than once.`)
+  }
+  return checked(schema, req.query)
+}
 
 const noQuery = z.strictObject({})
 

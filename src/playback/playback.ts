@@ -15,6 +15,7 @@ import type { Database } from '../db/database.ts'
 import { type Playable, playableById } from '../db/recordings.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { wholeNumber } from '../http/plain-words.ts'
 import { reprDigest } from '../http/repr-digest.ts'
 import { addressOf, bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
 import { isId } from '../ids.ts'
@@ -54,7 +55,7 @@ export const playbackQuery = z.strictObject({
 
 export const playbackLinkBody = z.strictObject({
   /** Longer than the service allows is shortened; `expires_at` tells. */
-  expires_in_seconds: z.number().int().min(1).optional(),
+  expires_in_seconds: wholeNumber(1).optional(),
 })
 
 interface Parts {

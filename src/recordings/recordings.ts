@@ -9,6 +9,7 @@ import type { Database, Reading } from '../db/database.ts'
 import { recordingById, recordingsOfLead } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
 import type { Events } from '../events.ts'
+import { wholeNumberInText } from '../http/plain-words.ts'
 import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
 import { ID_PATTERN, isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
@@ -45,14 +46,14 @@ const cursorOf = (recording: Recording) => Buffer.from(`${recording.createdAtMs}
 const cursorSchema = z.string().transform((text, context) => {
   const [, ms, id] = /^(\d{1,16}) ([A-Za-z0-9_-]{1,64})$/.exec(Buffer.from(text, 'base64url').toString('latin1')) ?? []
   if (ms === undefined || id === undefined) {
-    context.addIssue({ code: 'custom', message: 'it is not one that this list gave' })
+    context.addIssue({ code: 'custom', message: 'is not one that this list gave' })
     return z.NEVER
   }
   return { createdAtMs: Number(ms), id }
 })
 
 export const listQuery = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
+  limit: wholeNumberInText(1, MAX_LIMIT).default(DEFAULT_LIMIT),
   cursor: cursorSchema.optional(),
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
 })

@@ -22,6 +22,8 @@ export const SAFE_AGE_MS = 3_600_000
 export type Stranger =
   | { act: 'report'; what: 'unknown'; file: string; bytes: number }
   | { act: 'report'; what: 'stray'; file: string }
+  /** Without a row as well, but too young to be judged. */
+  | { act: 'report'; what: 'young'; file: string }
 
 interface Parts {
   db: Reading
@@ -65,9 +67,9 @@ async function* strangersIn({ db, recordingsDir, clock }: Parts, folder: string)
     const known = new Set([...(await recordedPaths(db, files)), ...(await keysOfUploads(db, files))])
     for (const file of files.filter((each) => !known.has(each))) {
       const it = await seen(path.join(recordingsDir, file))
-      if (it && it.changedAtMs <= clock.now() - SAFE_AGE_MS) {
-        yield { act: 'report', what: 'unknown', file, bytes: it.bytes }
-      }
+      if (!it) continue
+      const isYoung = it.changedAtMs > clock.now() - SAFE_AGE_MS
+      yield isYoung ? { act: 'report', what: 'young', file } : { act: 'report', what: 'unknown', file, bytes: it.bytes }
     }
     await breathe()
   }

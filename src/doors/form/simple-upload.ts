@@ -23,7 +23,7 @@ import { PieceStream } from './piece-stream.ts'
 import { begin, type FileIntent, type Purpose } from './purpose.ts'
 
 /** The fields beside the file. */
-export const simpleForm = z.strictObject({ call_log_id: z.string().min(1, 'it is empty') })
+export const simpleForm = z.strictObject({ call_log_id: z.string().min(1, 'is empty') })
 
 export interface SimpleParts {
   db: Database

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import type { Database } from '../../db/database.ts'
 import type { Lead, Recording, UploadRow } from '../../db/schema.ts'
 import { ServiceError } from '../../errors.ts'
+import { wholeNumberInText } from '../../http/plain-words.ts'
 import { checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
@@ -19,12 +20,6 @@ import { callLogMismatch, type LegacyChunks, MAX_CHUNKS } from '../../uploads/le
 import { baseName, checkFilename } from '../filename.ts'
 import type { LegacyRequest } from './requests.ts'
 
-/** A form has digits where JSON has a number. */
-const whole = (min: number, max: number) =>
-  z.preprocess(
-    (value) => (typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value),
-    z.number().int().min(min).max(max),
-  )
 /** A form has an empty field where JSON has none. */
 const callLogId = z
   .string()
@@ -33,10 +28,10 @@ const callLogId = z
 
 export const actionBody = z.object({ action: z.enum(['init', 'append', 'finalize', 'cancel']) })
 export const initBody = z.object({ filename: z.string(), call_log_id: callLogId })
-export const appendBody = z.object({ upload_id: z.string(), chunk_index: whole(0, MAX_CHUNKS - 1) })
+export const appendBody = z.object({ upload_id: z.string(), chunk_index: wholeNumberInText(0, MAX_CHUNKS - 1) })
 export const finalizeBody = z.object({
   upload_id: z.string(),
-  total_chunks: whole(1, MAX_CHUNKS),
+  total_chunks: wholeNumberInText(1, MAX_CHUNKS),
   call_log_id: callLogId,
 })
 export const cancelBody = z.object({ upload_id: z.string() })

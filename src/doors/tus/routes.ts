@@ -10,6 +10,7 @@ import { required } from '../../auth/required.ts'
 import type { Tokens } from '../../auth/tokens.ts'
 import { ServiceError } from '../../errors.ts'
 import { endAnswer } from '../../http/early-answers.ts'
+import { methodNotAllowed } from '../../http/methods.ts'
 import { headersOf, toldOf } from '../../http/problem.ts'
 import { takesNoQuery } from '../../http/request.ts'
 import { asText } from './answers.ts'
@@ -47,9 +48,13 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
   router.use((req, res, next) => {
     res.setHeader('Tus-Resumable', TUS_VERSION)
     if (req.method === 'OPTIONS' || req.headers['tus-resumable'] === TUS_VERSION) return next()
-    throw new ServiceError('unsupported_tus_version', `This server speaks tus ${TUS_VERSION}.`, {
-      headers: { 'Tus-Version': TUS_VERSION },
-    })
+    throw new ServiceError(
+      'unsupported_tus_version',
+      `This server speaks tus ${TUS_VERSION}: send the header Tus-Resumable: ${TUS_VERSION}.`,
+      {
+        headers: { 'Tus-Version': TUS_VERSION },
+      },
+    )
   })
 
   router.options(['/', '/:uploadId'], (_req, res) => {
@@ -66,12 +71,12 @@ export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router
 
   router.use(required(tokens), takesNoQuery)
   router.all('/', (req, res) => {
-    if (methodOf(req.method, req.headers) !== 'POST') throw notAllowed('GET, HEAD, POST, OPTIONS')
+    if (methodOf(req.method, req.headers) !== 'POST') throw methodNotAllowed('GET, HEAD, POST, OPTIONS')
     return create(door, { req, res })
   })
   router.all('/:uploadId', (req, res) => {
     const method = methodOf(req.method, req.headers)
-    if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw notAllowed('HEAD, PATCH, DELETE, OPTIONS')
+    if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw methodNotAllowed('HEAD, PATCH, DELETE, OPTIONS')
     return change(door, method, { req, res })
   })
 
@@ -90,6 +95,3 @@ export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => 
     .set({ 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': String(Buffer.byteLength(text)) })
   await endAnswer(req, res, text)
 }
-
-const notAllowed = (allow: string) =>
-  new ServiceError('method_not_allowed', 'This address does not take that method.', { headers: { Allow: allow } })
