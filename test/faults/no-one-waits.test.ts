@@ -2,17 +2,11 @@
  * No request of one caller keeps others waiting for 100 ms, whatever its bytes are: the costliest that each door can be
  * sent, and what the longest turn of the server's event loop was meanwhile.
  */
-import { mkdir, writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
-import { chunks, uploads } from '../../src/db/schema.ts'
-import { openSqlite } from '../../src/db/sqlite.ts'
 import { BODY_BYTES, bytesTo, HEADER_CHARACTERS, LIMIT_MS, pumped } from '../support/costly.ts'
 import { base64, legacyClient } from '../support/legacy.ts'
 import { jsonOf } from '../support/service.ts'
 import { startMeasured } from '../support/stretches.ts'
-import { asStatement } from '../support/tables.ts'
 import { noise } from '../support/tus.ts'
 
 const server = await startMeasured({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' } })
@@ -310,65 +304,5 @@ describe('heads of 15 KB, sent ahead on one connection', { retry: 2, timeout: 20
       }
     })
     expect(longestMs).toBeLessThan(LIMIT_MS)
-  })
-})
-
-describe('ten thousand chunks', { retry: 2, timeout: 120_000 }, () => {
-  const COUNT = 10_000
-  const ids: Record<'early' | 'replaced' | 'cancelled' | 'holes', string> = {
-    early: '',
-    replaced: '',
-    cancelled: '',
-    holes: '',
-  }
-
-  /** As that many requests would have left them, written where they would have. */
-  async function seed(): Promise<void> {
-    for (const kind of Object.keys(ids) as (keyof typeof ids)[]) ids[kind] = await legacy.begin(lead)
-    await server.kill('SIGTERM')
-    const db = await openSqlite(path.join(server.dir, 'recordings.db'))
-    for (const [kind, id] of Object.entries(ids)) {
-      const isEarly = kind !== 'replaced'
-      const beside = path.join(server.dir, 'uploads', `${id}.beside`)
-      if (isEarly) await mkdir(beside, { recursive: true })
-      for (let from = isEarly ? 1 : 0; from < COUNT; from += 500) {
-        const indices = Array.from({ length: Math.min(500, COUNT - from) }, (_, i) => from + i)
-        const fileOf = (index: number) => `${id}.beside/${index}-seeded`
-        if (isEarly)
-          await Promise.all(indices.map((index) => writeFile(path.join(server.dir, 'uploads', fileOf(index)), 'x')))
-        const rows = indices.map((index) => ({
-          uploadId: id,
-          index,
-          size: 1,
-          ...(isEarly ? { file: fileOf(index) } : { position: index }),
-        }))
-        await db.write(asStatement((orm) => orm.insert(chunks).values(rows)))
-      }
-      if (!isEarly) {
-        await writeFile(path.join(server.dir, 'uploads', id), pumped('x', COUNT))
-        await db.write(asStatement((orm) => orm.update(uploads).set({ offset: COUNT }).where(eq(uploads.id, id))))
-      }
-    }
-    await db.close()
-    await server.restart()
-  }
-
-  test('of which the first comes last, one is replaced, many are missing, all are cancelled', async () => {
-    await seed()
-    const longest: Record<string, number> = {}
-    const measured = async (what: string, work: () => Promise<Response>, status: number) => {
-      longest[what] = await server.longestTurn(async () => expect((await work()).status, what).toBe(status))
-    }
-    const { early, replaced, cancelled, holes } = ids
-    await measured('first', () => legacy.append(lead, early, 0, Buffer.from('x')), 202)
-    await measured('finalize', () => legacy.finalize(lead, early, COUNT), 200)
-    await measured('replace', () => legacy.append(lead, replaced, 5_000, Buffer.from('long')), 202)
-    await measured('put together anew', () => legacy.finalize(lead, replaced, COUNT), 200)
-    await measured('missing', () => legacy.finalize(lead, holes, 100_000), 400)
-    await measured('cancel', () => legacy.cancel(lead, cancelled), 200)
-    const late = Object.entries(longest).filter(([, ms]) => ms >= LIMIT_MS)
-    expect(late).toEqual([])
-    const { recordings } = await jsonOf(await server.api('GET', lead.recordings))
-    expect((recordings as { size: number }[]).slice(0, 2).map(({ size }) => size)).toEqual([COUNT + 3, COUNT])
   })
 })
