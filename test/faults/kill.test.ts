@@ -2,45 +2,16 @@ import { request as httpRequest } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { runCommand, type ServerProcess, startProcess } from '../support/process.ts'
+import { expectExactly } from '../support/accounts.ts'
+import { type ServerProcess, startProcess } from '../support/process.ts'
 import { jsonOf } from '../support/service.ts'
 import { DOORS, type Stored, sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
-const KILLS = 50
+/** `KILLS=300 npx vitest run --config vitest.faults.config.ts test/faults/kill.test.ts` is the long run. */
+const KILLS = Number(process.env.KILLS ?? 50)
 const RESTARTS = 8
 const LEADS = 4
-
-interface Listed {
-  id: string
-  sha256: string
-  size: number
-}
-
-async function listOf(server: ServerProcess, leadId: string): Promise<Listed[]> {
-  const found: Listed[] = []
-  for (let cursor = ''; ; ) {
-    const page = await jsonOf(await server.api('GET', `/api/leads/${leadId}/recordings?limit=200${cursor}`))
-    found.push(...(page.recordings as Listed[]))
-    if (page.next_cursor === null) return found
-    cursor = `&cursor=${page.next_cursor}`
-  }
-}
-
-/** Every file whole, exactly one recording each, and nothing else on the disk once the rest has expired. */
-async function expectExactly(server: ServerProcess, leadIds: string[], stored: Stored[]) {
-  const listed = (await Promise.all(leadIds.map((leadId) => listOf(server, leadId)))).flat()
-  const facts = (all: { sha256: string; size: number }[]) => all.map((each) => `${each.sha256} ${each.size}`).sort()
-  expect(facts(listed)).toEqual(facts(stored))
-  expect(listed.map((each) => each.id).sort()).toEqual(stored.map((each) => each.recordingId).sort())
-  expect(await runCommand(['verify'], server)).toMatchObject({ code: 0 })
-
-  await server.restart({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1s' })
-  await expect.poll(() => server.files('uploads'), { timeout: 15_000 }).toEqual([])
-  expect(await server.files('recordings')).toHaveLength(stored.length)
-  const alarms = server.lines.filter((line) => /ALARM/.test(line.msg))
-  expect(alarms).toEqual([])
-}
 
 /** Clients through every door, until `disturb` is through with the server; then everything is accounted for. */
 async function storeThrough(server: ServerProcess, disturb: () => Promise<void>) {
@@ -73,18 +44,22 @@ async function storeThrough(server: ServerProcess, disturb: () => Promise<void>)
 
 const MANY = { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' }
 
-test(`clients that upload through ${KILLS} kill -9 at random moments keep what was acknowledged, and get exactly one recording for each file`, async () => {
-  const server = await startProcess({ env: MANY })
-  const counts = await storeThrough(server, async () => {
-    for (let i = 0; i < KILLS; i++) {
-      await sleep(Math.random() * 400)
-      await server.kill('SIGKILL')
-      await server.restart()
-    }
-  })
-  console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
-  expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
-}, 240_000)
+test(
+  `clients that upload through ${KILLS} kill -9 at random moments keep what was acknowledged, and get exactly one recording for each file`,
+  async () => {
+    const server = await startProcess({ env: MANY })
+    const counts = await storeThrough(server, async () => {
+      for (let i = 0; i < KILLS; i++) {
+        await sleep(Math.random() * 400)
+        await server.kill('SIGKILL')
+        await server.restart()
+      }
+    })
+    console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
+    expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
+  },
+  60_000 + KILLS * 4_000,
+)
 
 test('clients that upload through restarts by SIGTERM: each ends in order, and nothing is lost or doubled', async () => {
   const server = await startProcess({ env: MANY })

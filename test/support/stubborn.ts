@@ -64,9 +64,14 @@ async function insist(attempt: () => Promise<Answer>): Promise<Answer> {
   for (;;) {
     const answer = await attempt().catch(() => undefined)
     if (answer && answer.status < 500 && answer.status !== 423) return answer
-    if (answer?.status === 500) throw new Error(`500: ${answer.text}`)
+    if (answer) expectLater(answer)
     await sleep(RETRY_MS)
   }
+}
+
+/** Of what a client may try again later, this alone is said. */
+function expectLater(answer: Answer): void {
+  expectStatus(answer, 423, 503, 507)
 }
 
 function expectStatus(answer: Answer, ...statuses: number[]): Answer {
@@ -125,7 +130,7 @@ export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Pr
       }).catch(() => undefined)
       if (answer?.status === 204) acknowledge(answer)
       else if (answer === undefined || answer.status >= 423) {
-        if (answer?.status === 500) throw new Error(`500: ${answer.text}`)
+        if (answer) expectLater(answer)
         broken = true
         await sleep(RETRY_MS)
       } else if (answer.status === 409) broken = true
@@ -134,7 +139,8 @@ export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Pr
   }
 }
 
-export async function storeByChunks({ client, lead, bytes, stepBytes }: Errand): Promise<Stored> {
+/** An upload by chunks, begun under a key. */
+async function beginChunks({ client, lead, bytes }: Errand) {
   const token = client.tokens.telecaller
   const post = (body: Record<string, unknown>, headers: Record<string, string> = {}) =>
     insist(() =>
@@ -149,15 +155,31 @@ export async function storeByChunks({ client, lead, bytes, stepBytes }: Errand):
     { 'idempotency-key': `"${crypto.randomUUID()}"` },
   )
   const uploadId = expectStatus(begun, 201).json().upload_id as string
+  return {
+    async append(index: number, chunk: Buffer) {
+      const body = { action: 'append', upload_id: uploadId, chunk_index: index, chunk: chunk.toString('base64') }
+      expectStatus(await post(body), 202)
+    },
+    finalize: (total: number) =>
+      post({ action: 'finalize', upload_id: uploadId, total_chunks: total, call_log_id: lead.callLogId }),
+    stored: (answer: Answer): Stored => ({
+      recordingId: expectStatus(answer, 200).json().id as string,
+      leadId: lead.leadId,
+      sha256: sha256(bytes),
+      size: bytes.length,
+    }),
+  }
+}
+
+export async function storeByChunks(errand: Errand): Promise<Stored> {
+  const { bytes, stepBytes } = errand
+  const upload = await beginChunks(errand)
   const total = Math.ceil(bytes.length / stepBytes)
   const taken = new Set<number>()
   const append = async (index: number) => {
-    const chunk = bytes.subarray(index * stepBytes, (index + 1) * stepBytes).toString('base64')
-    expectStatus(await post({ action: 'append', upload_id: uploadId, chunk_index: index, chunk }), 202)
+    await upload.append(index, bytes.subarray(index * stepBytes, (index + 1) * stepBytes))
     taken.add(index)
   }
-  const finalize = () =>
-    post({ action: 'finalize', upload_id: uploadId, total_chunks: total, call_log_id: lead.callLogId })
   // Neighbours change places, two are under way at once, one is left out at first.
   const order = Array.from({ length: total }, (_, i) => ((i ^ 1) < total ? i ^ 1 : i))
   const last = order.pop() as number
@@ -166,12 +188,23 @@ export async function storeByChunks({ client, lead, bytes, stepBytes }: Errand):
     for (let index = queue.shift(); index !== undefined; index = queue.shift()) await append(index)
   }
   await Promise.all([worker(), worker()])
-  const early = await finalize()
+  const early = await upload.finalize(total)
   const missing = expectStatus(early, 400).json().missing_chunks as number[]
   if (missing.some((index) => taken.has(index))) throw new Error(`chunks ${missing} were taken and are missing`)
   await append(last)
-  const finished = expectStatus(await finalize(), 200).json()
-  return { recordingId: finished.id as string, leadId: lead.leadId, sha256: sha256(bytes), size: bytes.length }
+  return upload.stored(await upload.finalize(total))
+}
+
+/** The second half first; then the first, wrong and put right. */
+export async function storeByReplacedChunks(errand: Errand): Promise<Stored> {
+  const { bytes, stepBytes } = errand
+  const upload = await beginChunks(errand)
+  const total = Math.ceil(bytes.length / stepBytes)
+  const chunkAt = (index: number) => bytes.subarray(index * stepBytes, (index + 1) * stepBytes)
+  for (let index = total - 1; index > 0; index--) await upload.append(index, chunkAt(index))
+  await upload.append(0, Buffer.alloc(1_000, 'x'))
+  await upload.append(0, chunkAt(0))
+  return upload.stored(await upload.finalize(total))
 }
 
 export async function storeByForm({ client, lead, bytes }: Errand): Promise<Stored> {

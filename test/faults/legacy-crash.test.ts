@@ -1,10 +1,10 @@
 /** `kill -9` between any two steps of the legacy door: what was acknowledged is there, and the upload goes on. */
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { legacyClient } from './support/legacy.ts'
-import { startProcess } from './support/process.ts'
-import { jsonOf } from './support/service.ts'
-import { noise, tusClient } from './support/tus.ts'
+import { legacyClient } from '../support/legacy.ts'
+import { startProcess } from '../support/process.ts'
+import { jsonOf } from '../support/service.ts'
+import { noise, tusClient } from '../support/tus.ts'
 
 const server = await startProcess()
 const legacy = legacyClient(server)

@@ -1,12 +1,12 @@
 /** `plays_in_browsers` of a recording, beside a real browser; and what a browser records, sent as it comes. */
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasChromium, servePage, startChromium } from './support/chromium.ts'
-import { encodeAll, hasFfmpeg, MADE } from './support/ffmpeg.ts'
-import { AUDIO, fixtureBytes, VIDEO } from './support/fixtures.ts'
-import { id3, ODD, zeros } from './support/media-files.ts'
-import { record } from './support/recordings.ts'
-import { jsonOf, startService } from './support/service.ts'
+import { hasChromium, servePage, startChromium } from '../support/chromium.ts'
+import { encodeAll, hasFfmpeg, MADE } from '../support/ffmpeg.ts'
+import { AUDIO, fixtureBytes, VIDEO } from '../support/fixtures.ts'
+import { id3, ODD, zeros } from '../support/media-files.ts'
+import { record } from '../support/recordings.ts'
+import { jsonOf, startService } from '../support/service.ts'
 
 if (!hasChromium && process.env.CI) test('Chromium is there (apt-get install chromium)', () => expect.unreachable())
 if (!hasFfmpeg && process.env.CI) test('ffmpeg is there (apt-get install ffmpeg)', () => expect.unreachable())

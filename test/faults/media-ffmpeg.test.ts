@@ -1,9 +1,9 @@
 /** Type and duration of what ffmpeg writes, whole and damaged, beside what ffprobe and the decoder make of it. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { inspectMedia } from '../src/media/media-type.ts'
-import { decodedSeconds, encodeAll, hasFfmpeg, MADE, probedSeconds } from './support/ffmpeg.ts'
-import { AUDIO, fixtureBytes, VIDEO } from './support/fixtures.ts'
-import { junk } from './support/media-files.ts'
+import { inspectMedia } from '../../src/media/media-type.ts'
+import { decodedSeconds, encodeAll, hasFfmpeg, MADE, probedSeconds } from '../support/ffmpeg.ts'
+import { AUDIO, fixtureBytes, VIDEO } from '../support/fixtures.ts'
+import { junk } from '../support/media-files.ts'
 
 if (!hasFfmpeg && process.env.CI) test('ffmpeg is there (apt-get install ffmpeg)', () => expect.unreachable())
 
