@@ -250,6 +250,19 @@ describe('sweep', () => {
     expect(await right.files('recordings')).toEqual([kept])
   })
 
+  test('--unknown with the recordings directory of another database touches none, and says why', async () => {
+    const right = await startProcess()
+    const { path: kept } = await record(right, noise(100))
+    const wrong = await startProcess()
+    await record(wrong, noise(100))
+    await right.kill()
+    await wrong.kill()
+    const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
+    const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
+    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('Most recordings') })
+    expect(await right.files('recordings')).toEqual([kept])
+  })
+
   test('tells of what is no recording, and does the rest', async () => {
     const server = await startProcess()
     await record(server, noise(100))

@@ -5,12 +5,13 @@
  */
 import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { recordingsAfter } from '../db/recordings.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
 import { quarantine } from '../storage/disk/quarantine.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
 import { planSweep, type Step } from '../uploads/sweep-plan.ts'
-import { assertDirectory, openExisting } from './existing.ts'
+import { assertDirectory, type Existing, openExisting } from './existing.ts'
 import { inUnits } from './progress.ts'
 
 export interface SweepOptions {
@@ -110,11 +111,30 @@ async function carryOut(config: Config, setUnknownAside: boolean, clock: Clock):
   return 1
 }
 
+/** As many of the database's recordings as are looked for. */
+const SAMPLE = 200
+
+/** Whether the files in the recordings directory are those of another database. */
+async function areMostlyMissing({ db, library }: Pick<Existing, 'db' | 'library'>): Promise<boolean> {
+  const known = await recordingsAfter(db, '', SAMPLE)
+  let missing = 0
+  for (const { path } of known) if ((await library.sizeOf(path)) === undefined) missing += 1
+  return missing * 2 > known.length
+}
+
 /** What speaks against it, of what is there; undefined when nothing does. */
 async function objectionTo(config: Config, { unknown }: SweepOptions): Promise<string | undefined> {
-  const { isUsed, close } = await openExisting(config)
-  await close()
+  const existing = await openExisting(config)
+  const { isUsed } = existing
+  const isElsewhere = unknown && isUsed && (await areMostlyMissing(existing))
+  await existing.close()
   await assertDirectory(config.uploadsDir, 'RECORDINGS_UPLOADS_DIR')
+  if (isElsewhere) {
+    return (
+      `Most recordings that the database knows are not in ${config.recordingsDir}: nothing was done. ` +
+      'Is it the directory of this database (RECORDINGS_DIR)?'
+    )
+  }
   if (!unknown || isUsed) return undefined
   return (
     `The database ${config.databaseFile} knows no recording, so that all would be unknown: nothing was done. ` +

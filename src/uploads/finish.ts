@@ -71,7 +71,7 @@ export class Finishes {
    */
   finish(id: string): Promise<Finished> {
     const running = this.#running.get(id)
-    if (running) return running
+    if (running !== undefined) return running
     const { seals, register } = this.#parts
     const promise = seals
       .hold(id, () => register.using(id, (open) => this.#finishOnce(open)))
