@@ -1,4 +1,4 @@
-/** What browsers play, as Chromium showed; test/plays-in-browsers.test.ts asks it again. */
+/** What browsers play, as Chromium showed; test/faults/plays-in-browsers.test.ts asks it again. */
 
 /** Containers that Chromium opens, by the media type after the slash, with the codecs that it decodes inside. */
 const CODECS_BY_CONTAINER: Readonly<Record<string, readonly string[]>> = {

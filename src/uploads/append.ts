@@ -104,7 +104,9 @@ async function appendWholeTo(
       const written = await staging.append(source.stream, row.id, position)
       if (written.error) throw written.error
       if (written.end === 'stopped') throw shuttingDown()
-      if (written.offset !== position + bytes) throw new Error('bytes that were stored beside an upload are missing')
+      if (written.offset !== position + bytes) {
+        throw source.stream.errored ?? new Error('bytes that were stored beside an upload are missing')
+      }
     }
     space.arrived(claim, bytes)
     step('placed')

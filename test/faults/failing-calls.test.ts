@@ -77,16 +77,10 @@ async function storesThroughFailing(door: Door, kind: Kind) {
 }
 
 const rows = Object.keys(DOORS).flatMap((door) => Object.keys(CALLS).map((kind) => [kind, door] as [Kind, Door]))
-const isUnmended = ([kind, door]: [Kind, Door]) => kind === 'open' && door.startsWith('chunks')
 
 describe.skipIf(!hasStrace())('one call that fails, the 1st, the 2nd and so on', () => {
-  test.for(rows.filter((row) => !isUnmended(row)))(
+  test.for(rows)(
     'of kind %s, while a file comes by %s: it is tried again, and costs nothing that was acknowledged',
     ([kind, door]) => storesThroughFailing(door, kind),
-  )
-
-  // A chunk that came early and cannot be opened when its turn has come is told as 500.
-  test.fails.for(rows.filter(isUnmended))('of kind %s, while a file comes by %s: not yet', ([kind, door]) =>
-    storesThroughFailing(door, kind),
   )
 })
