@@ -1,10 +1,10 @@
 /** What a server takes of memory, told by /proc of a process of its own. */
 import { expect, test } from 'vitest'
-import { base64, legacyClient } from './support/legacy.ts'
-import { startProcess } from './support/process.ts'
-import { connectTo } from './support/raw.ts'
-import { jsonOf } from './support/service.ts'
-import { noise } from './support/tus.ts'
+import { base64, legacyClient } from '../support/legacy.ts'
+import { startProcess } from '../support/process.ts'
+import { connectTo } from '../support/raw.ts'
+import { jsonOf } from '../support/service.ts'
+import { noise } from '../support/tus.ts'
 
 const MiB = 2 ** 20
 

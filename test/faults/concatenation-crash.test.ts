@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { startProcess } from './support/process.ts'
-import { jsonOf } from './support/service.ts'
-import { metadata, noise, tusClient } from './support/tus.ts'
+import { startProcess } from '../support/process.ts'
+import { jsonOf } from '../support/service.ts'
+import { metadata, noise, tusClient } from '../support/tus.ts'
 
 const server = await startProcess()
 const tus = tusClient(server.tokens.telecaller)

@@ -2,12 +2,12 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { MAX_PER_ADDRESS } from '../src/http/connections.ts'
-import { ask } from './support/http.ts'
-import { type LogLine, type ServerProcess, startProcess } from './support/process.ts'
-import { connectTo } from './support/raw.ts'
-import { offsets, record } from './support/recordings.ts'
-import { startService } from './support/service.ts'
+import { MAX_PER_ADDRESS } from '../../src/http/connections.ts'
+import { ask } from '../support/http.ts'
+import { type LogLine, type ServerProcess, startProcess } from '../support/process.ts'
+import { connectTo } from '../support/raw.ts'
+import { offsets, record } from '../support/recordings.ts'
+import { startService } from '../support/service.ts'
 
 const MiB = 2 ** 20
 const BYTES = offsets(8 * MiB)
