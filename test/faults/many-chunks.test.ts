@@ -13,7 +13,7 @@ import { sha256 } from '../support/stubborn.ts'
 import { asStatement } from '../support/tables.ts'
 
 /** `CHUNKS=99999` is the long run: as many as there may be. */
-const MANY = Number(process.env.CHUNKS ?? 20_000)
+const MANY = Number(process.env.CHUNKS ?? 10_000)
 /** What the server may take more than before, at its highest. */
 const MEMORY_BYTES = 150 * 2 ** 20
 
