@@ -50,7 +50,8 @@ test(
     const server = await startProcess({ env: MANY })
     const counts = await storeThrough(server, async () => {
       for (let i = 0; i < KILLS; i++) {
-        await sleep(Math.random() * 400)
+        // Long enough for a thread that looks into media to start, now and then.
+        await sleep(Math.random() * 1_000)
         await server.kill('SIGKILL')
         await server.restart()
       }
