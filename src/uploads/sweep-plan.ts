@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts'
 import type { Reading } from '../db/database.ts'
 import { isRecorded, recordingsAfter } from '../db/recordings.ts'
 import { tombstonesAfter } from '../db/tombstones.ts'
+import { uploadById } from '../db/uploads.ts'
 import { forgettableAfter, type Memory, neededAmong, openUploadsAfter, uploadKeysAfter } from '../db/uploads-swept.ts'
 import { PROBE } from '../storage/disk/durability.ts'
 import { namesIn, seen } from '../storage/disk/look.ts'
@@ -84,10 +85,16 @@ async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanPart
     if (isComplete) yield { act: 'finish', uploadId: row.id }
     else if (expiryOf(row, limits.expiresAfterMs) <= clock.now()) {
       yield { act: 'expire', uploadId: row.id, offset: row.offset }
-    } else if (!isThere && row.offset > 0 && !isFinal(row)) {
+    } else if (!isThere && row.offset > 0 && !isFinal(row) && (await isStillOpen(db, row.id))) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
     }
   }
+}
+
+/** A client or another step may have ended it since its row was read: then its bytes are rightly gone. */
+async function isStillOpen(db: Reading, id: string): Promise<boolean> {
+  const row = await uploadById(db, id)
+  return row !== undefined && isOpen(row)
 }
 
 /** What a delete has left: its process died, or the disk failed, before the file was gone. */
