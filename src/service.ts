@@ -22,7 +22,8 @@ import { type DiskLibrary, openDiskLibrary } from './storage/disk/disk-library.t
 import { DiskStaging } from './storage/disk/disk-staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
-import { UploadLocker } from './uploads/locker.ts'
+import { Ownership } from './uploads/ownership.ts'
+import { recall } from './uploads/recall.ts'
 import { Sweep } from './uploads/sweep.ts'
 
 export interface Service {
@@ -36,7 +37,7 @@ export interface Service {
   readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
-  readonly locker: UploadLocker
+  readonly ownership: Ownership
   readonly sweep: Sweep
   close(): Promise<void>
 }
@@ -81,7 +82,10 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
   const staging = new DiskStaging({ directory: config.uploadsDir, library })
   const space = await createSpace({ staging, library }, config.uploads.minFreeBytes, await promised(db))
   const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
-  const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
+  const ownership = new Ownership({
+    load: (id) => recall({ db, staging, library }, id),
+    onTakeover: (uploadId) => events.lockTakenOver({ uploadId }),
+  })
   const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({
     db,
@@ -93,6 +97,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     limits: config.uploads,
     crashAt: config.crashAt,
     staging,
+    ownership,
   })
   const sweep = new Sweep({
     db,
@@ -117,7 +122,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     links,
     space,
     ingest,
-    locker,
+    ownership,
     sweep,
     async close() {
       ingest.drain()

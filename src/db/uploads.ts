@@ -14,6 +14,8 @@ const isId = eq(uploads.id, sql.placeholder('id'))
 const isOpen = inArray(uploads.state, OPEN_STATES)
 const isReceiving = eq(uploads.state, 'receiving')
 const isDeferred = and(isReceiving, isNull(uploads.length))
+/** Its offset is the one that was read: no other has moved it since. */
+const isAtExpected = eq(uploads.offset, sql.placeholder('expected'))
 const isCallers = eq(uploads.callerId, sql.placeholder('callerId'))
 /** Spelt out, for the index over open uploads. */
 const isOpenByIndex = sql`${uploads.state} in ('receiving', 'finishing')`
@@ -64,19 +66,19 @@ const offset = kept((orm) =>
   orm
     .update(uploads)
     .set({ offset: set('offset'), lastByteAtMs: set('lastByteAtMs') })
-    .where(and(isId, isOpen, lte(uploads.offset, sql.placeholder('offset')))),
+    .where(and(isId, isOpen, isAtExpected)),
 )
 const seal = kept((orm) =>
   orm
     .update(uploads)
     .set({ state: 'finishing', length: set('length'), callLogId: set('callLogId'), key: set('key') })
-    .where(and(isId, isDeferred)),
+    .where(and(isId, isDeferred, isAtExpected)),
 )
 const relay = kept((orm) =>
   orm
     .update(uploads)
     .set({ offset: set('offset') })
-    .where(and(isId, isDeferred)),
+    .where(and(isId, isDeferred, isAtExpected)),
 )
 const heard = kept((orm) =>
   orm
@@ -99,7 +101,7 @@ const finish = kept((orm) =>
       lastByteAtMs: set('lastByteAtMs'),
       recordingId: set('recordingId'),
     })
-    .where(and(isId, isOpen)),
+    .where(and(isId, isOpen, isAtExpected)),
 )
 const end = kept((orm) =>
   orm
@@ -225,16 +227,18 @@ export const partsJoined = (ids: readonly string[], finalId: string): Statement 
     ),
   )
 
-/** So many bytes are on disk; never fewer than before. */
-export const offsetReached = (values: Pick<UploadRow, 'id' | 'offset' | 'lastByteAtMs'>): Statement =>
-  bind(offset, values)
+/** What an upload is changed by, if the table still has the offset that was read. */
+type At<Values> = Values & { id: string; expected: number }
+
+/** So many bytes are durable. */
+export const offsetReached = (values: At<Pick<UploadRow, 'offset' | 'lastByteAtMs'>>): Statement => bind(offset, values)
 
 /** Length, call and key of an upload that deferred them; it takes no more bytes. */
-export const uploadSealed = (values: { id: string; length: number; callLogId: string; key: string }): Statement =>
+export const uploadSealed = (values: At<{ length: number; callLogId: string; key: string }>): Statement =>
   bind(seal, values)
 
 /** The bytes were laid out anew: the offset goes forward or back. */
-export const offsetRelaid = (values: { id: string; offset: number }): Statement => bind(relay, values)
+export const offsetRelaid = (values: At<{ offset: number }>): Statement => bind(relay, values)
 
 /** Bytes came that are kept elsewhere until their turn. */
 export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement => bind(heard, values)
@@ -242,12 +246,8 @@ export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Sta
 /** The length of an upload that deferred it; no shorter than what has come. */
 export const lengthDeclared = (values: { id: string; length: number }): Statement => bind(declare, values)
 
-export const uploadFinished = (values: {
-  id: string
-  offset: number
-  lastByteAtMs: number
-  recordingId: string
-}): Statement => bind(finish, values)
+export const uploadFinished = (values: At<{ offset: number; lastByteAtMs: number; recordingId: string }>): Statement =>
+  bind(finish, values)
 
 /** The end of an open upload that becomes no recording. */
 export const uploadEnded = (id: string, state: 'terminated' | 'expired' | 'rejected'): Statement =>

@@ -16,8 +16,7 @@ import { type Caller, leadFor } from '../leads/rights.ts'
 import { recordingJson } from '../recordings/recordings.ts'
 import type { Space } from '../storage/space.ts'
 import type { Ingest } from '../uploads/ingest.ts'
-import { LegacyChunks } from '../uploads/legacy-chunks.ts'
-import type { UploadLocker } from '../uploads/locker.ts'
+import type { Ownership } from '../uploads/ownership.ts'
 import { Bodies } from './bodies.ts'
 import type { Body } from './body.ts'
 import { parseContentType } from './content-type.ts'
@@ -34,7 +33,7 @@ interface Parts {
   tokens: Tokens
   db: Database
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   space: Space
 }
 
@@ -60,7 +59,7 @@ interface Context {
   signal: AbortSignal
 }
 
-export function recordingsPost({ config, tokens, db, ingest, locker, space }: Parts): Router {
+export function recordingsPost({ config, tokens, db, ingest, ownership, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const doors: Doors = {
     publicUrl: config.publicUrl,
@@ -68,11 +67,10 @@ export function recordingsPost({ config, tokens, db, ingest, locker, space }: Pa
     legacy: {
       db,
       ingest,
-      chunks: new LegacyChunks({ db, ingest, locker, space, maxBytes }),
       chunkSize,
       maxChunkSize,
     },
-    simple: { db, ingest, locker, maxBytes },
+    simple: { db, ingest, ownership, maxBytes },
     maxTextBytes: Math.ceil((maxChunkSize / 3) * 4 * 1.25) + MAX_FIELD_BYTES,
   }
 

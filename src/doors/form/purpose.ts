@@ -9,7 +9,7 @@ import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import type { UploadLocker } from '../../uploads/locker.ts'
+import type { Ownership } from '../../uploads/ownership.ts'
 import { isOpen, isWhole } from '../../uploads/upload.ts'
 
 export type Purpose = { uploadId: string; unlock(): Promise<void> } | { recordingId: string }
@@ -30,7 +30,7 @@ export interface FileIntent {
 
 interface Parts {
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   maxBytes: number
 }
 
@@ -41,7 +41,7 @@ interface Parts {
  * @param onWanted is told when a repeat of the request waits
  */
 export async function begin(
-  { ingest, locker, maxBytes }: Parts,
+  { ingest, ownership, maxBytes }: Parts,
   intent: FileIntent,
   filename: string,
   onWanted: () => void,
@@ -50,7 +50,7 @@ export async function begin(
   const idempotency = idempotencyOf(intent.idempotencyKey, ['simple', filename])
   for (;;) {
     const id = newId()
-    const lock = locker.newLock(id)
+    const lock = ownership.newLock(id)
     await lock.lock(signal, onWanted)
     try {
       const row = await ingest.begin({
@@ -65,7 +65,7 @@ export async function begin(
       })
       if (row.id === id) return { uploadId: id, unlock: () => lock.unlock() }
       await lock.unlock()
-      const recordingId = await locker.hold(row.id, signal, () => outcomeOf(ingest, row.id, signal))
+      const recordingId = await ownership.hold(row.id, signal, () => outcomeOf(ingest, row.id, signal))
       if (recordingId !== undefined) return { recordingId }
     } catch (error) {
       await lock.unlock()
