@@ -193,6 +193,32 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       })
     })
 
+    test('tells of all that lies in it, whose it is and how old, and removes it by its name', async () => {
+      const id = newId()
+      const startedAtMs = Date.now()
+      await staging.append(from(noise(700)), id, 0)
+      await staging.beside.keep(id, 3, noise(100))
+      const entriesOf = async (of: Staging) =>
+        (await Array.fromAsync(of.entries())).filter(({ uploadId }) => uploadId === id)
+      const entries = await entriesOf(home.again())
+      expect(entries.length).toBeGreaterThanOrEqual(2)
+      expect(entries.map(({ bytes }) => bytes)).toContain(700)
+      for (const { changedAtMs } of entries) {
+        expect(changedAtMs).toBeGreaterThan(startedAtMs - 5_000)
+        expect(changedAtMs).toBeLessThan(Date.now() + 5_000)
+      }
+      for (const _ of [1, 2]) for (const { name } of entries) await staging.remove(name)
+      expect(await entriesOf(staging)).toEqual([])
+      expect(await home.again().sizeOf(id)).toBeUndefined()
+    })
+
+    test('removes nothing by a name that it has not given', async () => {
+      const id = newId()
+      await staging.append(from(noise(100)), id, 0)
+      for (const name of ['..', '', `${id}/../..`, 'README']) await expect(staging.remove(name)).rejects.toThrow()
+      expect(await staging.sizeOf(id)).toBe(100)
+    })
+
     test('lends a place for a body, which is gone when it is closed', async () => {
       const [name, bytes] = [`${newId()}.body`, noise(1_000)]
       for (const _ of [1, 2]) {

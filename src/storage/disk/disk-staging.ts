@@ -13,7 +13,6 @@ import {
   fstat as fsStat,
   ftruncate as fsTruncate,
   write as fsWrite,
-  mkdirSync,
   openSync,
 } from 'node:fs'
 import { open, rename as renameFile, rm, stat } from 'node:fs/promises'
@@ -24,7 +23,7 @@ import { ServiceError } from '../../errors.ts'
 import { isId } from '../../ids.ts'
 import type { BytesReader, Room, Scratch } from '../bytes.ts'
 import { sha256Of } from '../digest.ts'
-import type { Beside, Staging, WriteOptions, Written } from '../staging.ts'
+import type { Beside, StagedEntry, Staging, WriteOptions, Written } from '../staging.ts'
 import { besideOnDisk } from './beside.ts'
 import type { DiskLibrary } from './disk-library.ts'
 import { probeDirectory, syncDirectory } from './durability.ts'
@@ -32,6 +31,7 @@ import { fileReader } from './file-reader.ts'
 import { GrowingFiles } from './growing-files.ts'
 import { NamelessFile } from './nameless-file.ts'
 import { roomIn } from './room.ts'
+import { removeStaged, stagedEntries } from './staged-entries.ts'
 import { HEAD_BYTES, type Progress, Writer } from './writer.ts'
 
 const datasync = promisify(fsDatasync)
@@ -57,9 +57,11 @@ export class DiskStaging implements Staging {
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
 
-  /** @param library where `moveTo` moves to */
+  /**
+   * @param directory has to be there
+   * @param library where `moveTo` moves to
+   */
   constructor({ directory, library }: { directory: string; library: Pick<DiskLibrary, 'put'> }) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
     this.#directory = directory
     this.#library = library
     this.beside = besideOnDisk({
@@ -260,6 +262,14 @@ export class DiskStaging implements Staging {
   stop(): void {
     this.#stopped = true
     for (const writer of this.#writers) writer.stop()
+  }
+
+  entries(): AsyncIterable<StagedEntry> {
+    return stagedEntries(this.#directory)
+  }
+
+  remove(name: string): Promise<void> {
+    return removeStaged(this.#directory, name)
   }
 
   scratch(name: string): Promise<Scratch> {
