@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import type { Library } from '../../src/storage/library.ts'
 import type { BodyCheck, Staging } from '../../src/storage/staging.ts'
+import { listOf } from '../support/lists.ts'
 import { noise } from '../support/tus.ts'
 
 export interface StagingHome {
@@ -198,8 +199,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       const startedAtMs = Date.now()
       await staging.append(from(noise(700)), id, 0)
       await staging.beside.keep(id, 3, noise(100))
-      const entriesOf = async (of: Staging) =>
-        (await Array.fromAsync(of.entries())).filter(({ uploadId }) => uploadId === id)
+      const entriesOf = async (of: Staging) => (await listOf(of.entries())).filter(({ uploadId }) => uploadId === id)
       const entries = await entriesOf(home.again())
       expect(entries.length).toBeGreaterThanOrEqual(2)
       expect(entries.map(({ bytes }) => bytes)).toContain(700)
