@@ -123,7 +123,7 @@ const RULES: Rule[] = [
     why: 'SQL lives in db/, and db/ alone knows which database it is',
   },
   {
-    files: ['db/!(sqlite|instance-lock|database).ts'],
+    files: ['db/!(sqlite|sqlite-file|instance-lock|database).ts'],
     never: ['db/sqlite.ts', 'better-sqlite3', 'drizzle-orm/better-sqlite3{,/**}'],
     why: 'statements are data: a driver runs them',
   },

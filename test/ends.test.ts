@@ -95,6 +95,24 @@ describe('an upload that is just being finished', () => {
     },
   )
 
+  test('hears 409 when a DELETE over tus comes between its last byte and its finish', async () => {
+    const lead = await harness.lead()
+    const url = await tus.begin(lead, bytes.length)
+    const { ingest } = harness.service
+    const { finish } = ingest
+    let terminated: Response | undefined
+    ingest.finish = async (id) => {
+      ingest.finish = finish
+      terminated = await tus.terminate(url)
+      return finish(id)
+    }
+    const patched = await tus.patch(url, 0, bytes)
+    expect(terminated?.status).toBe(204)
+    expect([patched.status, await patched.text()]).toEqual([409, expect.stringMatching(/^upload_closed: /)])
+    expect((await tus.head(url)).status).toBe(410)
+    expect(await recordingsOf(lead)).toEqual([])
+  })
+
   test('takes no chunk any more', async () => {
     const lead = await harness.lead()
     const { id, finish } = await DOORS.legacy(lead)

@@ -24,9 +24,7 @@ export interface Existing {
 export async function openExisting(config: Config): Promise<Existing> {
   const db = openForReading(config.databaseFile)
   try {
-    const isUsed = await knowsRecordings(db).catch((error) => {
-      throw new Error(`${config.databaseFile} is no database of this service: ${(error as Error).message}`)
-    })
+    const isUsed = await knowsRecordings(db)
     await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
     const library = await openDiskLibrary(config.recordingsDir)
     return {

@@ -8,6 +8,7 @@
  * by whoever takes the text.
  */
 import { ServiceError } from '../../errors.ts'
+import { notAnObject } from '../../http/request.ts'
 import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
 
 /** What a request may have beside its chunk, in bytes. */
@@ -118,7 +119,7 @@ export function* readChunkJson(body: Buffer): Pass<ChunkJson> {
   } catch (error) {
     throw invalid(error)
   }
-  if (params === null || typeof params !== 'object' || Array.isArray(params)) throw invalid()
+  if (params === null || typeof params !== 'object' || Array.isArray(params)) throw notAnObject()
   const members = params as Record<string, unknown>
   if (chunk) delete members.chunk
   return { params: members, chunk }

@@ -52,6 +52,12 @@ function* decodeInPlace(text: Buffer): Pass<Buffer> {
   return text.subarray(0, progress.to)
 }
 
+function namesTwice(fields: URLSearchParams): string[] {
+  const seen = new Set<string>()
+  const names = [...fields.keys()]
+  return names.filter((name) => seen.size === seen.add(name).size)
+}
+
 const tooMuch = () => new ServiceError('too_large', `A form may have ${MAX_REST_BYTES} bytes beside its chunk.`)
 
 /**
@@ -80,16 +86,29 @@ function findChunk(body: Buffer): { start: number; end: number } | undefined {
   return found
 }
 
+interface Urlencoded {
+  /** Of fields with one name the last. */
+  params: Record<string, string>
+  /** Names that came more than once. */
+  repeated: string[]
+  chunk: Buffer | undefined
+}
+
 /**
- * The fields, of those with one name the last, and the bytes of `chunk`, a view of `body`, which is written over.
+ * The fields, and the bytes of `chunk`, a view of `body`, which is written over.
  *
  * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk, `invalid_request` for too many fields
  */
-export function* readUrlencoded(body: Buffer): Pass<{ params: Record<string, string>; chunk: Buffer | undefined }> {
+export function* readUrlencoded(body: Buffer): Pass<Urlencoded> {
   const chunk = findChunk(body)
   const rest = chunk ? Buffer.concat([body.subarray(0, chunk.start), body.subarray(chunk.end)]) : body
   if (rest.length > MAX_REST_BYTES) throw tooMuch()
-  const params = Object.fromEntries(new URLSearchParams(rest.toString()))
+  const fields = new URLSearchParams(rest.toString())
+  const params = Object.fromEntries(fields)
   delete params.chunk
-  return { params, chunk: chunk && (yield* decodeInPlace(body.subarray(chunk.start, chunk.end))) }
+  return {
+    params,
+    repeated: namesTwice(fields),
+    chunk: chunk && (yield* decodeInPlace(body.subarray(chunk.start, chunk.end))),
+  }
 }
