@@ -265,28 +265,19 @@ describe('sweep', () => {
     ])
   })
 
-  test('--unknown with a database that knows no recording touches none, and says why', async () => {
+  test.for([
+    ['a database that knows no recording', false, 'knows no recording'],
+    ['the recordings directory of another database', true, 'Most recordings'],
+  ] as const)('--unknown with %s touches none, and says why', async ([, isUsed, said]) => {
     const right = await startProcess()
     const { path: kept } = await record(right, noise(100))
-    const wrong = await startProcess({ env: { RECORDINGS_DIR: path.join(right.dir, 'recordings') } })
-    await right.kill()
-    await wrong.kill()
     const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
-    const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
-    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('knows no recording') })
-    expect(await right.files('recordings')).toEqual([kept])
-  })
-
-  test('--unknown with the recordings directory of another database touches none, and says why', async () => {
-    const right = await startProcess()
-    const { path: kept } = await record(right, noise(100))
     const wrong = await startProcess()
-    await record(wrong, noise(100))
+    if (isUsed) await record(wrong, noise(100))
     await right.kill()
     await wrong.kill()
-    const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
     const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
-    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('Most recordings') })
+    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(said) })
     expect(await right.files('recordings')).toEqual([kept])
   })
 

@@ -48,7 +48,7 @@ interface Doors {
   maxTextBytes: number
 }
 
-/** Who asks for what, and how to answer. */
+/** A request: its caller, what it is for, and where its answer goes. */
 interface Context {
   req: Request
   res: Response

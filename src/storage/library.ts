@@ -19,7 +19,7 @@ export interface Library {
   reader(key: string): BytesReader
   /** Bytes under the key; undefined when nothing lies there. */
   sizeOf(key: string): Promise<number | undefined>
-  /** Removes what lies under the key, for good when it resolves; its absence is fine. Who holds it may read on. */
+  /** Removes what lies under the key, for good when it resolves; its absence is fine. A listener who holds it may read on. */
   remove(key: string): Promise<void>
 
   /**

@@ -45,7 +45,7 @@ export interface ActionParts {
   maxChunkSize: number
 }
 
-/** Who asks for it. */
+/** An action's caller, and what came beside its parameters. */
 export interface Asking {
   caller: Caller
   lead: Lead
