@@ -7,13 +7,22 @@
 import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import { bind, kept, type Orm, once, type Reading, type Statement } from './database.ts'
 import { OPEN_STATES, recordings, uploads } from './schema.ts'
-import { type Patience, silentTooLong } from './uploads.ts'
+import { type Patience, silentSince, silentTooLong } from './uploads.ts'
 
 const isOpen = inArray(uploads.state, OPEN_STATES)
 const isAfter = gt(uploads.id, sql.placeholder('after'))
 const LIMIT = sql.placeholder('limit')
 
 const open = kept((orm) => orm.select().from(uploads).where(and(isOpen, isAfter)).orderBy(asc(uploads.id)).limit(LIMIT))
+const isWhole = and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is distinct from 'partial'`)
+const due = kept((orm) =>
+  orm
+    .select()
+    .from(uploads)
+    .where(and(isOpen, or(isWhole, silentTooLong), isAfter))
+    .orderBy(asc(uploads.id))
+    .limit(LIMIT),
+)
 const keys = kept((orm) =>
   orm
     .select({ id: uploads.id, state: uploads.state, key: uploads.key, recordingId: recordings.id })
@@ -67,25 +76,7 @@ export const openUploadsAfter = (db: Reading, after: string, limit: number) => d
 
 /** Open uploads that are whole, or have been silent for too long. */
 export const dueUploadsAfter = (db: Reading, after: string, limit: number, patience: Patience) =>
-  db.all(
-    once((orm) =>
-      orm
-        .select()
-        .from(uploads)
-        .where(
-          and(
-            isOpen,
-            or(
-              and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is distinct from 'partial'`),
-              silentTooLong(patience),
-            ),
-            gt(uploads.id, after),
-          ),
-        )
-        .orderBy(asc(uploads.id))
-        .limit(limit),
-    ),
-  )
+  db.all(due, { after, limit, ...silentSince(patience) })
 
 /** Of these ids, those that are uploads, and whether their bytes are still needed. */
 export const neededAmong = async (db: Reading, ids: readonly string[]): Promise<Map<string, boolean>> => {

@@ -16,6 +16,7 @@ const isReceiving = eq(uploads.state, 'receiving')
 const isDeferred = and(isReceiving, isNull(uploads.length))
 /** Its offset is the one that was read: no other has moved it since. */
 const isAtExpected = eq(uploads.offset, sql.placeholder('expected'))
+const isLeads = eq(uploads.leadId, sql.placeholder('leadId'))
 const isCallers = eq(uploads.callerId, sql.placeholder('callerId'))
 /** Spelt out, for the index over open uploads. */
 const isOpenByIndex = sql`${uploads.state} in ('receiving', 'finishing')`
@@ -32,19 +33,24 @@ export interface Patience {
   expiresAfterMs: number
 }
 
-/** The rows whose expiry has come. */
-export const silentTooLong = ({ nowMs, expiresAfterMs }: Patience): SQL | undefined =>
-  or(
-    lte(uploads.lastByteAtMs, nowMs - expiresAfterMs),
-    and(neverGotAByte, lte(uploads.lastByteAtMs, nowMs - UNTOUCHED_EXPIRES_AFTER_MS)),
-  )
+/** The rows whose expiry has come, by the values of `silentSince`. */
+export const silentTooLong = or(
+  lte(uploads.lastByteAtMs, sql.placeholder('silentSinceMs')),
+  and(neverGotAByte, lte(uploads.lastByteAtMs, sql.placeholder('untouchedSinceMs'))),
+)
+export const silentSince = ({ nowMs, expiresAfterMs }: Patience) => ({
+  silentSinceMs: nowMs - expiresAfterMs,
+  untouchedSinceMs: nowMs - UNTOUCHED_EXPIRES_AFTER_MS,
+})
 
 const byId = kept((orm) => orm.select().from(uploads).where(isId))
-const underKey = and(
-  isCallers,
-  eq(uploads.leadId, sql.placeholder('leadId')),
-  eq(uploads.idempotencyKey, sql.placeholder('key')),
-)
+const underKey = and(isCallers, isLeads, eq(uploads.idempotencyKey, sql.placeholder('key')))
+const newestOf = (which: SQL | undefined) =>
+  kept((orm) =>
+    orm.select().from(uploads).where(and(which, isOpenByIndex)).orderBy(desc(uploads.createdAtMs), desc(uploads.id)),
+  )
+const openOfLead = newestOf(isLeads)
+const openOfCaller = newestOf(and(isLeads, isCallers))
 const idUnderKey = kept((orm) => orm.select({ id: uploads.id }).from(uploads).where(underKey))
 const promised = kept((orm) =>
   orm
@@ -109,6 +115,19 @@ const end = kept((orm) =>
     .set({ state: set('state') as SQL<'terminated'> })
     .where(and(isId, isOpen)),
 )
+const expire = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ state: 'expired' })
+    .where(and(isId, isOpen, silentTooLong)),
+)
+const endedWithout = and(inArray(uploads.state, ['terminated', 'expired', 'rejected']), isNull(uploads.recordingId))
+const freeKey = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ idempotencyKey: null })
+    .where(and(underKey, or(endedWithout, and(isReceiving, silentTooLong)))),
+)
 const forgetFinished = kept((orm) =>
   orm
     .update(uploads)
@@ -135,44 +154,13 @@ export const openUploadsOfLead = (
   leadId: string,
   callerId: string | undefined,
 ): Promise<UploadRow[]> | UploadRow[] =>
-  db.all(
-    once((orm) =>
-      orm
-        .select()
-        .from(uploads)
-        .where(
-          and(
-            eq(uploads.leadId, leadId),
-            callerId === undefined ? undefined : eq(uploads.callerId, callerId),
-            isOpenByIndex,
-          ),
-        )
-        .orderBy(desc(uploads.createdAtMs), desc(uploads.id)),
-    ),
-  )
+  callerId === undefined ? db.all(openOfLead, { leadId }) : db.all(openOfCaller, { leadId, callerId })
 
 export const uploadAdded = (row: UploadRow): Statement => bind(insert, { ...row })
 
 /** Takes the key from an upload that ended without a recording: the next one may have it. One that was ended after it has keeps it. */
-export const keyFreed = ({ callerId, leadId, key }: UploadKey, patience: Patience): Statement =>
-  bind(
-    once((orm) =>
-      orm
-        .update(uploads)
-        .set({ idempotencyKey: null })
-        .where(
-          and(
-            eq(uploads.callerId, callerId),
-            eq(uploads.leadId, leadId),
-            eq(uploads.idempotencyKey, key),
-            or(
-              and(inArray(uploads.state, ['terminated', 'expired', 'rejected']), isNull(uploads.recordingId)),
-              and(isReceiving, silentTooLong(patience)),
-            ),
-          ),
-        ),
-    ),
-  )
+export const keyFreed = (key: UploadKey, patience: Patience): Statement =>
+  bind(freeKey, { ...key, ...silentSince(patience) })
 
 /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
 export const fewerOpenThan = (limit: number, callerId: string, error: () => Error): Statement =>
@@ -255,14 +243,7 @@ export const uploadEnded = (id: string, state: 'terminated' | 'expired' | 'rejec
 
 /** The same, where it has been silent for too long. */
 export const uploadExpired = (id: string, patience: Patience): Statement =>
-  bind(
-    once((orm) =>
-      orm
-        .update(uploads)
-        .set({ state: 'expired' })
-        .where(and(eq(uploads.id, id), isOpen, silentTooLong(patience))),
-    ),
-  )
+  bind(expire, { id, ...silentSince(patience) })
 
 /** A finished upload whose client wants to hear of it no more; its recording stays. */
 export const finishedTerminated = (id: string): Statement => bind(forgetFinished, { id })

@@ -11,7 +11,7 @@ import type { Lead } from '../db/schema.ts'
 import { ServiceError, typeNotTaken } from '../errors.ts'
 import { letBodyCome } from '../http/early-answers.ts'
 import { assertPlain } from '../http/plain-body.ts'
-import { addressOf, assertNoQuery, checked } from '../http/request.ts'
+import { addressOf, assertGivenOnce, assertNoQuery, checked } from '../http/request.ts'
 import { type Caller, leadFor } from '../leads/rights.ts'
 import { recordingJson } from '../recordings/recordings.ts'
 import type { Space } from '../storage/space.ts'
@@ -47,7 +47,7 @@ interface Doors {
   maxTextBytes: number
 }
 
-/** Who asks for what, and how to answer. */
+/** A request: its caller, what it is for, and where its answer goes. */
 interface Context {
   req: Request
   res: Response
@@ -120,15 +120,16 @@ async function takeForm(doors: Doors, context: Context, boundary: string): Promi
   try {
     letBodyCome(req, res)
     await form.read(req, maxBytes + MAX_AROUND_BYTES)
-    const { file, fields, chunk } = form
+    const { file, fields, repeated, chunk } = form
     if (file) {
+      assertGivenOnce(repeated, simpleForm.shape)
       const recording = await file.complete(checked(simpleForm, fields).call_log_id)
       answer(doors, context, { recording })
       return
     }
     if (fields.action === undefined) throw new ServiceError('missing_parameter', 'The form has no file.')
     body = await chunk?.gathering.end()
-    await perform(doors, context, requestInForm(fields, body?.bytes, chunk?.isText))
+    await perform(doors, context, requestInForm({ params: fields, repeated }, body?.bytes, chunk?.isText))
   } catch (error) {
     await form.file?.abort()
     throw error

@@ -40,7 +40,7 @@ export interface Scratch {
 
 /** What a store still has room for. */
 export interface Room {
-  /** `unbounded` where the store does not count: what comes always fits. */
+  /** `unbounded` where the store has no bound: what comes always fits. */
   freeBytes: number | 'unbounded'
   /** Stores of one volume share their room. */
   volume: string

@@ -8,7 +8,8 @@ import { stillMay } from '../leads/rights.ts'
 import type { Core } from './core.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { ownedOf, type Row } from './ownership.ts'
-import { isOpen, newRow, tooLarge, type UploadIntent } from './upload.ts'
+import { onceUnsealed } from './seals.ts'
+import { isOpen, isWhole, newRow, tooLarge, type UploadIntent } from './upload.ts'
 import { isExpired } from './usable.ts'
 
 const keyOf = ({ caller, leadId }: UploadIntent, { key }: Idempotency) => ({ callerId: caller.id, leadId, key })
@@ -19,9 +20,12 @@ export const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement
 
 /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
 export async function earlier(core: Core, intent: UploadIntent, idempotency: Idempotency): Promise<Row | undefined> {
-  const id = await uploadIdUnderKey(core.db, keyOf(intent, idempotency))
+  const { db, ownership, seals } = core
+  const id = await uploadIdUnderKey(db, keyOf(intent, idempotency))
   if (id === undefined) return undefined
-  const row = await core.ownership.find(id)
+  // The sweep may be ending it just now. A finish of one that is whole can be joined.
+  if (!isWhole(await ownership.find(id))) await onceUnsealed(async () => seals.assertUnsealed(id))
+  const row = await ownership.find(id)
   if ((!isOpen(row) && row.recordingId === null) || isExpired(core, row)) return undefined
   if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
   return row

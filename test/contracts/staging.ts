@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import type { Library } from '../../src/storage/library.ts'
 import type { BodyCheck, Segment, Staged, Staging } from '../../src/storage/staging.ts'
+import { listOf } from '../support/lists.ts'
 import { noise } from '../support/tus.ts'
 
 export interface StagingHome {
@@ -296,6 +297,31 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       await expect(all(staged.beside.read([{ file, position: 0, bytes: 100 }]))).rejects.toMatchObject({
         code: 'ENOENT',
       })
+    })
+
+    test('tells of all that lies in it, whose it is and how old, and removes it by its name', async () => {
+      const id = newId()
+      const startedAtMs = Date.now()
+      await staging.of(id).append(from(noise(700)), 0)
+      await staging.of(id).beside.keep(3, noise(100))
+      const entriesOf = async (of: Staging) => (await listOf(of.entries())).filter(({ uploadId }) => uploadId === id)
+      const entries = await entriesOf(home.again())
+      expect(entries.length).toBeGreaterThanOrEqual(2)
+      expect(entries.map(({ bytes }) => bytes)).toContain(700)
+      for (const { changedAtMs } of entries) {
+        expect(changedAtMs).toBeGreaterThan(startedAtMs - 5_000)
+        expect(changedAtMs).toBeLessThan(Date.now() + 5_000)
+      }
+      for (const _ of [1, 2]) for (const { name } of entries) await staging.remove(name)
+      expect(await entriesOf(staging)).toEqual([])
+      expect(await home.again().of(id).size()).toBeUndefined()
+    })
+
+    test('removes nothing by a name that it has not given', async () => {
+      const id = newId()
+      await staging.of(id).append(from(noise(100)), 0)
+      for (const name of ['..', '', `${id}/../..`, 'README']) await expect(staging.remove(name)).rejects.toThrow()
+      expect(await staging.of(id).size()).toBe(100)
     })
 
     test('lends a place for a body, which is gone when it is closed', async () => {

@@ -1,8 +1,8 @@
 /**
  * The simple door: one file in one form, taken in as it comes and finished when the form has ended.
  *
- * The file comes before the fields that say what it is of, so its upload begins without a call. Nobody can go on with it
- * after its request: whatever refuses or cuts that leaves no bytes and no open upload behind.
+ * The file comes before the fields that say what it is of, so its upload begins without a call. The upload
+ * ends with its request: one that is refused or cut leaves no bytes and no open upload behind.
  */
 import { createHash } from 'node:crypto'
 import { z } from 'zod'

@@ -9,7 +9,7 @@ import type { Database } from '../../db/database.ts'
 import type { Lead, Recording } from '../../db/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { wholeNumberInText } from '../../http/plain-words.ts'
-import { checked } from '../../http/request.ts'
+import { assertGivenOnce, checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
@@ -45,7 +45,7 @@ export interface ActionParts {
   maxChunkSize: number
 }
 
-/** Who asks for it. */
+/** An action's caller, and what came beside its parameters. */
 export interface Asking {
   caller: Caller
   lead: Lead
@@ -57,8 +57,20 @@ export interface Asking {
 /** What an action answers: JSON, and the path of what was made; or the recording. */
 export type Outcome = { status: number; json: object; path?: string } | { recording: Recording }
 
+/** Old clients may send more. */
+const KNOWN = {
+  ...actionBody.shape,
+  ...initBody.shape,
+  ...appendBody.shape,
+  ...finalizeBody.shape,
+  ...cancelBody.shape,
+  chunk: true,
+}
+
 /** @throws ServiceError for a request that is no action, and as each action does */
-export function act(parts: ActionParts, asking: Asking, { params, chunkOf }: LegacyRequest): Promise<Outcome> {
+export function act(parts: ActionParts, asking: Asking, request: LegacyRequest): Promise<Outcome> {
+  const { params, repeated, chunkOf } = request
+  assertGivenOnce(repeated, KNOWN)
   switch (checked(actionBody, params).action) {
     case 'init':
       return init(parts, asking, params)

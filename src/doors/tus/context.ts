@@ -81,7 +81,7 @@ export function contextAt(req: unknown): Context {
 /** Of a request as the library has it. */
 export const contextOf = (request: unknown): Context => contextAt((request as EngineRequest).runtime.node.req)
 
-/** Who asks, and for which lead. @throws ServiceError 403 or 404 */
+/** The caller, and the lead that is asked for. @throws ServiceError 403 or 404 */
 export async function askedBy(db: Database, { req, res }: Exchange): Promise<Pick<Context, 'caller' | 'lead'>> {
   const caller = callerOf(res)
   return { caller, lead: await leadFor(db, caller, req.params.leadId as string, 'upload') }

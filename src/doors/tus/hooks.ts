@@ -6,6 +6,7 @@ import { asServiceError, ServiceError } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
 import { newId } from '../../ids.ts'
 import { isPartial } from '../../uploads/parts.ts'
+import { closed } from '../../uploads/upload.ts'
 import { addressOfUpload, asText, inOurWords } from './answers.ts'
 import { type Context, contextAt, contextOf, type TusParts } from './context.ts'
 import { begin } from './creation.ts'
@@ -50,6 +51,8 @@ async function finish({ ingest }: TusParts, context: Context, uploadId: string):
     context.row = upload
     context.recording = recording
   } catch (error) {
+    // Its last byte was taken, and a DELETE came before its finish: of two steps at once the loser hears 409.
+    if (asServiceError(error).code === 'upload_terminated') throw closed()
     // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
     // of nothing that has come: what it does next finds out.
     if (!context.creation || asServiceError(error).status < 500) throw error
