@@ -10,7 +10,7 @@ import type { Config } from './config/config.ts'
 import { keptSecret } from './config/kept-secret.ts'
 import type { Database } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
-import { openSqlite, type SqliteDatabase } from './db/sqlite.ts'
+import { openSqlite } from './db/sqlite.ts'
 import { promisedUploads } from './db/uploads.ts'
 import { openForms } from './db/uploads-swept.ts'
 import { createEvents, type Events } from './events.ts'
@@ -30,7 +30,7 @@ export interface Service {
   readonly clock: Clock
   readonly log: Log
   readonly events: Events
-  readonly db: SqliteDatabase
+  readonly db: Database
   readonly tokens: Tokens
   readonly library: DiskLibrary
   readonly links: PlaybackLinks
@@ -45,6 +45,13 @@ export interface Service {
 async function promised(db: Database): Promise<Promised[]> {
   const rows = await promisedUploads(db)
   return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
+}
+
+/** Of the two databases, the other one's code is not even loaded. */
+async function openDatabase({ postgres, databaseFile }: Config): Promise<Database> {
+  if (!postgres) return openSqlite(databaseFile)
+  const { openPostgres } = await import('./db/postgres/postgres.ts')
+  return openPostgres(postgres)
 }
 
 /** A server that is being replaced needs a while to end. */
@@ -62,7 +69,7 @@ export async function createService(
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
   for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) await makeDirectory(directory)
-  const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
+  const unlock = config.postgres ? () => {} : await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
     return await openService(config, clock, log, unlock)
   } catch (error) {
@@ -74,7 +81,7 @@ export async function createService(
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
   const tokens = await createTokens(config.auth, clock)
-  const db = await openSqlite(config.databaseFile)
+  const db = await openDatabase(config)
   const library = await openDiskLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })

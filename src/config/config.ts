@@ -18,7 +18,7 @@ import {
   TEST_ONLY,
   type Values,
 } from './settings.ts'
-import { ASYMMETRIC } from './values.ts'
+import { ASYMMETRIC, type SecretUrl } from './values.ts'
 
 export type KeySetting =
   | { readonly kind: 'secret'; readonly secret: Uint8Array }
@@ -26,6 +26,16 @@ export type KeySetting =
   | { readonly kind: 'jwks-file'; readonly file: string }
   /** Outside production: a secret for HS256 that is made at the first start and kept at `file`, mode 0600. */
   | { readonly kind: 'made'; readonly file: string }
+
+/** PostgreSQL in place of the file in the data directory. */
+export interface PostgresSettings {
+  readonly url: SecretUrl
+  /** For transactions. */
+  readonly connections: number
+  /** Shared by what only reads. */
+  readonly readConnections: number
+  readonly statementTimeoutMs: number
+}
 
 export interface Config {
   readonly production: boolean
@@ -35,6 +45,7 @@ export interface Config {
   /** Absolute, as all paths here. */
   readonly dataDir: string
   readonly databaseFile: string
+  readonly postgres?: PostgresSettings
   readonly recordingsDir: string
   readonly uploadsDir: string
   readonly auth: {
@@ -161,6 +172,12 @@ function toConfig(values: Sound): Config {
     port: values.PORT,
     dataDir,
     databaseFile: database,
+    postgres: values.RECORDINGS_DATABASE_URL && {
+      url: values.RECORDINGS_DATABASE_URL,
+      connections: values.RECORDINGS_DATABASE_CONNECTIONS,
+      readConnections: values.RECORDINGS_DATABASE_READ_CONNECTIONS,
+      statementTimeoutMs: values.RECORDINGS_DATABASE_STATEMENT_TIMEOUT,
+    },
     recordingsDir: recordings,
     uploadsDir: uploads,
     auth: {

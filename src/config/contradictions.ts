@@ -22,6 +22,11 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
     )
   }
 
+  // The tests alone pair it with a disk.
+  if (values.RECORDINGS_DATABASE_URL && values.NODE_ENV !== 'test') {
+    faults.push('RECORDINGS_DATABASE_URL is given without RECORDINGS_STORE: expected a store that all instances share')
+  }
+
   const { database, recordings, uploads } = namedPaths(values)
   if (contains(recordings, uploads) || contains(uploads, recordings)) {
     faults.push(

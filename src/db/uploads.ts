@@ -3,7 +3,7 @@
  * single rows. What the sweep asks of many is in `uploads-swept.ts`.
  */
 import { and, desc, eq, inArray, isNotNull, isNull, lte, ne, notInArray, or, type SQL, sql } from 'drizzle-orm'
-import { bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { bind, holds, kept, once, type Reading, repeatable, returning, type Statement } from './database.ts'
 import { rowOf, set } from './placeholders.ts'
 import { OPEN_STATES, type UploadRow, uploads } from './schema.ts'
 
@@ -227,7 +227,7 @@ export const partsJoined = (ids: readonly string[], finalId: string): Statement 
 
 /** So many bytes are on disk; never fewer than before. */
 export const offsetReached = (values: Pick<UploadRow, 'id' | 'offset' | 'lastByteAtMs'>): Statement =>
-  bind(offset, values)
+  repeatable(bind(offset, values))
 
 /** Length, call and key of an upload that deferred them; it takes no more bytes. */
 export const uploadSealed = (values: { id: string; length: number; callLogId: string; key: string }): Statement =>
@@ -237,7 +237,8 @@ export const uploadSealed = (values: { id: string; length: number; callLogId: st
 export const offsetRelaid = (values: { id: string; offset: number }): Statement => bind(relay, values)
 
 /** Bytes came that are kept elsewhere until their turn. */
-export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement => bind(heard, values)
+export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement =>
+  repeatable(bind(heard, values))
 
 /** The length of an upload that deferred it; no shorter than what has come. */
 export const lengthDeclared = (values: { id: string; length: number }): Statement => bind(declare, values)
