@@ -91,6 +91,8 @@ function run(dir: string, port: number): ChildProcess {
     max_connections: 200,
     max_wal_size: '64MB',
     log_min_messages: 'fatal',
+    // Or each file of each database is synced by itself before it starts after a crash.
+    recovery_init_sync_method: 'syncfs',
   }
   const process = spawn(
     path.join(BIN as string, 'postgres'),
