@@ -20,6 +20,8 @@ import { channelOf, Life, SILENT_AT_MOST_MS } from './postgres-life.ts'
 
 /** A living instance has so long to store what it has and to let go. */
 const PATIENCE_MS = 700
+/** Of one that was killed just now, PostgreSQL may not have heard yet: it is looked at once more after so long. */
+const LOOK_AGAIN_AFTER_MS = 100
 /** How long a request waits for its turn among instances before it is told 423. */
 const WAIT_MS = 5_000
 /** How often rows are looked for that were left behind. */
@@ -197,7 +199,7 @@ class PostgresClaims implements Claims {
   async #get(mine: Mine, signal: AbortSignal): Promise<void> {
     const { uploadId, nonce } = mine
     const deadlineMs = performance.now() + WAIT_MS
-    let asked = { nonce: '', untilMs: 0 }
+    let asked = { nonce: '', untilMs: 0, lookMs: 0 }
     for (;;) {
       if (signal.aborted) throw locked('The request ended while it waited for the upload.')
       if (await this.#change(INSERT, [uploadId, this.#life.number, nonce], 'claim')) return
@@ -208,10 +210,12 @@ class PostgresClaims implements Claims {
       const nowMs = performance.now()
       if (nowMs >= deadlineMs) throw locked('Another request is writing to this upload; try again shortly.')
       // Each holder is asked for itself.
-      if (holder.nonce !== asked.nonce) asked = { nonce: holder.nonce, untilMs: nowMs + PATIENCE_MS }
-      const waitMs = Math.min(asked.untilMs, deadlineMs) - nowMs
-      if (waitMs > 0 && !this.#isNobodys(holder) && (await this.#isFreed(uploadId, holder, waitMs, signal))) continue
-      if (await this.#change(SEIZE, [this.#life.number, nonce, uploadId, holder.nonce])) return
+      if (holder.nonce === asked.nonce) asked.lookMs = PATIENCE_MS
+      else asked = { nonce: holder.nonce, untilMs: nowMs + PATIENCE_MS, lookMs: LOOK_AGAIN_AFTER_MS }
+      if (nowMs < asked.untilMs && !this.#isNobodys(holder)) {
+        const waitMs = Math.min(asked.lookMs, asked.untilMs - nowMs, deadlineMs - nowMs)
+        await this.#freed(uploadId, holder, waitMs, signal)
+      } else if (await this.#change(SEIZE, [this.#life.number, nonce, uploadId, holder.nonce])) return
     }
   }
 
@@ -225,18 +229,17 @@ class PostgresClaims implements Claims {
     return isDead || (instance === this.#life.number && !this.#mine.has(nonce))
   }
 
-  /** Asks the holder to let go. @returns whether it has, in time */
-  async #isFreed(uploadId: string, holder: Holder, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    const woken = () => resolve(true)
-    const timer = setTimeout(() => resolve(false), waitMs)
+  /** Asks the holder to let go, and sleeps until it has, or for so long. */
+  async #freed(uploadId: string, holder: Holder, waitMs: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const woken = () => resolve()
+    const timer = setTimeout(woken, waitMs)
     const waiting = this.#waiting.get(uploadId) ?? new Set()
     this.#waiting.set(uploadId, waiting.add(woken))
-    // The loop sees why.
     signal.addEventListener('abort', woken, { once: true })
     try {
       await this.#tell([holder.instance], askFor(uploadId, holder.nonce, this.#life.number))
-      return await promise
+      await promise
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', woken)
