@@ -13,7 +13,7 @@ import type { Statement } from './database.ts'
 export interface Claim {
   /** Tells it from every other claim, also from the next one of the same instance. */
   readonly nonce: string
-  /** For the transaction that ends the work, as its last statements: the claim ends with it, without a trip of its own. */
+  /** For the transaction that ends the work: the claim ends with it, without a trip of its own. */
   ended(): Statement[]
   /**
    * Ends it, where no transaction has, and tells those who wait for it; to be called in any case, once the work is over. A

@@ -1,12 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { drizzle } from 'drizzle-orm/node-postgres'
-import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { type Claim, type Claims, claimsOfOne } from '../../src/db/claims.ts'
-import type { Builder, Orm, Statement } from '../../src/db/database.ts'
-import { ask, CLAIMS_TABLE, claimsOver, startHolder } from '../support/claims.ts'
+import { ask, claimsOver, startHolder, startInstance } from '../support/claims.ts'
 import { hasPostgres, postgres } from '../support/postgres.ts'
-import { afterwards } from '../support/service.ts'
 import { severableLine } from '../support/severable.ts'
 import { claimsContract, never } from './claims.ts'
 
@@ -15,27 +11,7 @@ const PATIENCE_MS = 700
 
 claimsContract('one process', async () => ({ claims: claimsOfOne, write: async () => [] }))
 
-const database = async (): Promise<string> => {
-  const url = await (await postgres()).database()
-  await ask(url, CLAIMS_TABLE)
-  return url
-}
-
-/** Runs statements one by one. */
-const writer = (url: string) => {
-  const pool = new pg.Pool({ connectionString: url, max: 1 })
-  afterwards(() => pool.end())
-  const orm = drizzle(pool) as unknown as Orm
-  return async (...statements: readonly Statement[]) => {
-    for (const { query, values, take } of statements) {
-      const prepared = query.build(orm).prepare() as unknown as ReturnType<Builder['prepare']> & {
-        execute(values?: object): Promise<unknown[]>
-      }
-      take?.(await prepared.execute(values))
-    }
-    return []
-  }
-}
+const database = async (): Promise<string> => (await postgres()).database()
 
 /** How long it took. */
 async function timed<T>(work: Promise<T>): Promise<{ result: T; ms: number }> {
@@ -74,8 +50,8 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
   })
 
   claimsContract('instances that share PostgreSQL', async () => {
-    const url = await database()
-    return { claims: await claimsOver(url), write: writer(url) }
+    const { claims, db } = await startInstance(await database())
+    return { claims, write: db.write }
   })
 
   test('a living holder is asked once, however many want the upload, and those get it one after the other', async () => {
@@ -118,26 +94,25 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
 
   test('a holder whose claim ended with its transaction tells those who wait', async () => {
     const url = await database()
-    const [a, b] = await Promise.all([claimsOver(url), claimsOver(url)])
-    const write = writer(url)
+    const [{ claims: a, db }, b] = await Promise.all([startInstance(url), claimsOver(url)])
     const asked = Promise.withResolvers<void>()
     const claim = await a.take('a', never(), asked.resolve)
     const waiting = timed(take(b))
     await asked.promise
-    await write(...claim.ended())
+    await db.write(...claim.ended())
     await claim.release()
     expect((await waiting).ms).toBeLessThan(PATIENCE_MS)
   })
 
   test('from a living holder that does not let go, the upload is taken after a moment; its late release changes nothing', async () => {
     const url = await database()
-    const [a, b, c] = await Promise.all([claimsOver(url), claimsOver(url), claimsOver(url)])
+    const [{ claims: a, db }, b, c] = await Promise.all([startInstance(url), claimsOver(url), claimsOver(url)])
     const deaf = await take(a)
     const { result: taken, ms } = await timed(take(b))
     expect(ms).toBeGreaterThan(PATIENCE_MS - 50)
     await deaf.release()
     expect(await rows(url)).toEqual([{ upload_id: 'a', nonce: taken.nonce }])
-    await writer(url)(...deaf.ended())
+    await db.write(...deaf.ended())
     expect(await c.isHeld('a')).toBe(true)
     await taken.release()
     expect(await c.isHeld('a')).toBe(false)
@@ -262,16 +237,6 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
     expect((await timed(take(b))).ms).toBeLessThan(PATIENCE_MS)
     holder.signal('SIGCONT')
     await until(async () => !(await holder.leads()))
-  })
-
-  test('services with a schema each do not share the lead', async () => {
-    const url = await database()
-    await ask(url, 'create schema other')
-    const elsewhere = new URL(url)
-    elsewhere.searchParams.set('options', '-c search_path=other')
-    const [a, b] = await Promise.all([claimsOver(url), claimsOver(elsewhere.href)])
-    expect(await a.leads('sweep')).toBe(true)
-    expect(await b.leads('sweep')).toBe(true)
   })
 })
 

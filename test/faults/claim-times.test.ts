@@ -1,7 +1,7 @@
 /** How long it takes to have an upload from another instance, and what of it is said in docs/scaling.md. */
 import { expect, test } from 'vitest'
 import type { Claims } from '../../src/db/claims.ts'
-import { ask, CLAIMS_TABLE, claimsOver, type HolderProcess, startHolder } from '../support/claims.ts'
+import { claimsOver, type HolderProcess, startHolder } from '../support/claims.ts'
 import { ownNetwork } from '../support/namespace.ts'
 import { hasPostgres, postgres } from '../support/postgres.ts'
 import { severableLine } from '../support/severable.ts'
@@ -36,7 +36,6 @@ test.skipIf(!hasPostgres)(
   'an upload is had from another instance within a second, whatever has become of that one',
   async () => {
     const url = await (await postgres()).database()
-    await ask(url, CLAIMS_TABLE)
     const claims = await claimsOver(url)
     await claims.leads('sweep')
     const living = await startHolder(url)

@@ -1,7 +1,8 @@
 /** An instance that takes claims as it is told by the process that started it. */
 import type { Claim } from '../../src/db/claims.ts'
-import { openClaims } from '../../src/db/postgres-claims.ts'
-import { connectionsTo } from './claim-connections.ts'
+import { openClaims } from '../../src/db/postgres/claims.ts'
+import { openPostgres } from '../../src/db/postgres/postgres.ts'
+import { connectionsTo } from './connections.ts'
 
 interface Order {
   n: number
@@ -12,8 +13,8 @@ interface Order {
 
 const held = new Map<string, Claim>()
 const [url = '', silentAtMostMs] = process.argv.slice(2)
-const { connections } = connectionsTo(url)
-const claims = await openClaims({ connections, silentAtMostMs: Number(silentAtMostMs) })
+const db = await openPostgres(connectionsTo(url))
+const claims = await openClaims({ db, silentAtMostMs: Number(silentAtMostMs) })
 
 async function obey({ act, id, manners }: Order): Promise<unknown> {
   if (act === 'leads') return claims.leads('sweep')

@@ -6,15 +6,14 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import type { Claims } from '../../src/db/claims.ts'
-import { openClaims } from '../../src/db/postgres-claims.ts'
-import { connectionsTo } from './claim-connections.ts'
+import type { Database } from '../../src/db/database.ts'
+import { openClaims } from '../../src/db/postgres/claims.ts'
+import { openPostgres } from '../../src/db/postgres/postgres.ts'
+import { connectionsTo } from './connections.ts'
 import { NODE } from './process.ts'
 import { afterwards } from './service.ts'
 
 const HOLDER = fileURLToPath(new URL('claim-holder.ts', import.meta.url))
-
-export const CLAIMS_TABLE = `create unlogged table claims (
-  upload_id text primary key, instance bigint not null, nonce text not null, since_ms bigint not null)`
 
 /** Runs one statement. */
 export async function ask(url: string, text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
@@ -28,16 +27,22 @@ export async function ask(url: string, text: string, values: unknown[] = []): Pr
   }
 }
 
-/** Claims of an instance in this process; closed after the test. */
-export async function claimsOver(url: string, onLost: (error: unknown) => void = () => {}): Promise<Claims> {
-  const { connections, close } = connectionsTo(url)
-  const claims = await openClaims({ connections, onLost })
+/** An instance in this process; closed after the test. */
+export async function startInstance(
+  url: string,
+  onLost: (error: unknown) => void = () => {},
+): Promise<{ claims: Claims; db: Database }> {
+  const db = await openPostgres(connectionsTo(url))
+  const claims = await openClaims({ db, onLost })
   afterwards(async () => {
     await claims.close()
-    await close()
+    await db.close()
   })
-  return claims
+  return { claims, db }
 }
+
+export const claimsOver = async (url: string, onLost?: (error: unknown) => void) =>
+  (await startInstance(url, onLost)).claims
 
 export interface HolderProcess {
   readonly pid: number

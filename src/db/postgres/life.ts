@@ -12,17 +12,20 @@ import type pg from 'pg'
 
 /** PostgreSQL ends a session that has been silent for so long; it speaks three times as often. */
 export const SILENT_AT_MOST_MS = 15_000
+const ANSWER_WITHIN_MS = 5_000
 const FAREWELL_MS = 1_000
 const RETRY_AFTER_MS = 100
 const RETRY_AFTER_AT_MOST_MS = 2_000
 /** As many bits as `randomInt` gives: a JavaScript number holds them, also where a driver reads 64-bit integers as one. */
 const NUMBERS = 2 ** 48 - 1
 
+const LEAD = `select pg_try_advisory_lock(hashtextextended('call-recordings ' || $1::text, 0)) as has`
+
 /** The channel on which the instance with this number listens. */
 export const channelOf = (number: string) => `call_recordings_${number}`
 
 interface Parts {
-  /** A connection of its own, not made yet. Must have `pipeline` and a `query_timeout`. */
+  /** A connection of its own, not made yet. */
   session: () => pg.Client
   /** Told when a life is lost; another one is on its way. */
   onLost: (error: unknown) => void
@@ -39,6 +42,8 @@ interface Listener {
 interface Session {
   readonly client: pg.Client
   readonly leads: Set<string>
+  /** A session has one query at a time. */
+  turn: Promise<unknown>
 }
 
 export class Life {
@@ -69,9 +74,7 @@ export class Life {
     const session = this.#session
     if (!session) return false
     if (session.leads.has(what)) return true
-    // Services that share a database and have a schema each do not share the lead.
-    const text = `select pg_try_advisory_lock(hashtextextended('call-recordings ' || current_schema() || ' ' || $1::text, 0)) as has`
-    const { rows } = await session.client.query<{ has: boolean }>(text, [what]).catch(() => ({ rows: [] }))
+    const { rows } = await ask(session, LEAD, [what]).catch(() => ({ rows: [] }))
     if (rows[0]?.has) session.leads.add(what)
     return this.#session === session && session.leads.has(what)
   }
@@ -85,9 +88,10 @@ export class Life {
   }
 
   async #begin(): Promise<void> {
-    const { session, silentAtMostMs } = this.#parts
-    const client = session()
-    // Each loss ends in `end`, which is what counts; it is told of by the query that fails, or by this.
+    const { silentAtMostMs } = this.#parts
+    const client = this.#parts.session()
+    const session: Session = { client, leads: new Set(), turn: Promise.resolve() }
+    // Each loss comes to `end`, which is what counts.
     let fault: unknown
     client.on('error', (error) => {
       fault = error
@@ -96,20 +100,18 @@ export class Life {
     const number = String(randomInt(1, NUMBERS))
     try {
       await client.connect()
-      await client.query(`set idle_session_timeout = ${silentAtMostMs}`)
-      await client.query('select pg_advisory_lock($1::bigint)', [number])
-      await client.query(`listen ${channelOf(number)}`)
+      await ask(session, `set idle_session_timeout = ${silentAtMostMs}`)
+      await ask(session, 'select pg_advisory_lock($1::bigint)', [number])
+      await ask(session, `listen ${channelOf(number)}`)
     } catch (error) {
       void ended(client)
       throw error
     }
     if (this.#ended.signal.aborted) return ended(client)
-    const mine = { client, leads: new Set<string>() }
-    this.#session = mine
+    this.#session = session
     this.#number = number
-    // A session that gets no answer breaks itself off.
-    this.#speaking = setInterval(() => client.query('select 1').catch(() => {}), silentAtMostMs / 3).unref()
-    client.on('end', () => this.#lost(mine, fault))
+    this.#speaking = setInterval(() => ask(session, 'select 1').catch(() => {}), silentAtMostMs / 3).unref()
+    client.on('end', () => this.#lost(session, fault))
     this.#listener.onBegun()
   }
 
@@ -131,6 +133,18 @@ export class Life {
       }
     }
   }
+}
+
+/** @throws when there is no answer in time; the session is over then */
+function ask(session: Session, text: string, values: unknown[] = []): Promise<pg.QueryResult> {
+  const { client } = session
+  const answer = session.turn.then(() => {
+    // With a query under way, `end` breaks the connection off.
+    const timer = setTimeout(() => client.end(), ANSWER_WITHIN_MS)
+    return client.query(text, values).finally(() => clearTimeout(timer))
+  })
+  session.turn = answer.catch(() => {})
+  return answer
 }
 
 /** On a line that has been cut, a farewell has no answer. */

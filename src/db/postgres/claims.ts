@@ -3,20 +3,20 @@
  * a crash of PostgreSQL, which is right: what the claims were for is over then.
  *
  * Nobody polls. An upload that nobody holds costs one insert. Who finds another holder asks whether that one's instance
- * lives (`postgres-life.ts`), and if so sends it a word and sleeps until the answer or the end of its patience. Words are
+ * lives (`life.ts`), and if so sends it a word and sleeps until the answer or the end of its patience. Words are
  * sent only where somebody is in the way, and never in a transaction that has other work: NOTIFY takes a lock over all
  * databases until its transaction has ended.
  *
- * Safety does not rest on any of this: see `claims.ts`.
+ * Safety does not rest on any of this: see `../claims.ts`.
  */
 import { randomUUID } from 'node:crypto'
 import { and, eq, sql } from 'drizzle-orm'
-import type pg from 'pg'
-import { ServiceError } from '../errors.ts'
-import type { Claim, Claims } from './claims.ts'
-import { kept, returning } from './database.ts'
-import { sqliteKit } from './kit.ts'
-import { channelOf, Life, SILENT_AT_MOST_MS } from './postgres-life.ts'
+import { ServiceError } from '../../errors.ts'
+import type { Claim, Claims } from '../claims.ts'
+import { kept, returning } from '../database.ts'
+import { sqliteKit } from '../kit.ts'
+import { channelOf, Life, SILENT_AT_MOST_MS } from './life.ts'
+import type { PostgresDatabase } from './postgres.ts'
 
 /** A living instance has so long to store what it has and to let go. */
 const PATIENCE_MS = 700
@@ -29,20 +29,8 @@ const TIDY_EVERY_MS = 30_000
 /** Of a dead instance: whoever still wants its uploads has taken them by then. */
 const LEFT_FOR_MS = 60_000
 
-/** What is needed of the database's connections. */
-export interface Connections {
-  /** Runs one statement on any of them; a fault that passes is tried again for a while. @throws ServiceError `busy` */
-  query(statement: {
-    name?: string
-    text: string
-    values: unknown[]
-  }): Promise<{ rows: Record<string, unknown>[]; rowCount: number | null }>
-  /** One of its own, not made yet. */
-  session(): pg.Client
-}
-
 interface Parts {
-  connections: Connections
+  db: Pick<PostgresDatabase, 'query' | 'session'>
   /** The session was lost by which others know that this instance lives; another one is on its way. */
   onLost?: (error: unknown) => void
   /** An instance that PostgreSQL has not heard of for so long is dead; tests have no time. */
@@ -96,15 +84,15 @@ const isFree = (uploadId: string) => `free ${uploadId}`
 
 /** @throws when PostgreSQL can't be reached */
 export async function openClaims(parts: Parts): Promise<Claims> {
-  const { connections, onLost = () => {}, silentAtMostMs = SILENT_AT_MOST_MS } = parts
-  const life = new Life({ session: connections.session, onLost, silentAtMostMs })
-  const opened = new PostgresClaims(connections, life)
+  const { db, onLost = () => {}, silentAtMostMs = SILENT_AT_MOST_MS } = parts
+  const life = new Life({ session: () => db.session(), onLost, silentAtMostMs })
+  const opened = new PostgresClaims(db, life)
   await life.begin({ onWord: (word) => opened.hear(word), onBegun: () => opened.renew() })
   return opened
 }
 
 class PostgresClaims implements Claims {
-  readonly #connections: Connections
+  readonly #db: Parts['db']
   readonly #life: Life
   /** By nonce: a row of ours with any other one was left behind. */
   readonly #mine = new Map<string, Mine>()
@@ -112,8 +100,8 @@ class PostgresClaims implements Claims {
   readonly #waiting = new Map<string, Set<() => void>>()
   #tidyAtMs = performance.now() + TIDY_EVERY_MS
 
-  constructor(connections: Connections, life: Life) {
-    this.#connections = connections
+  constructor(db: Parts['db'], life: Life) {
+    this.#db = db
     this.#life = life
   }
 
@@ -182,7 +170,7 @@ class PostgresClaims implements Claims {
     let isEnded = false
     return {
       nonce,
-      // Where the commit fails after all, the row is one that was left behind.
+      // Told when the transaction is committed, and not before.
       ended: () => [
         returning(gone, { uploadId, nonce }, () => {
           isEnded = true
@@ -220,7 +208,7 @@ class PostgresClaims implements Claims {
   }
 
   async #holderOf(uploadId: string): Promise<Holder | undefined> {
-    const { rows } = await this.#connections.query({ text: HOLDER, values: [uploadId] })
+    const { rows } = await this.#db.query({ text: HOLDER, values: [uploadId] })
     return rows[0] as Holder | undefined
   }
 
@@ -270,7 +258,7 @@ class PostgresClaims implements Claims {
   }
 
   async #change(text: string, values: unknown[], name?: string): Promise<number> {
-    return (await this.#connections.query({ ...(name && { name }), text, values })).rowCount ?? 0
+    return (await this.#db.query({ ...(name && { name }), text, values })).rowCount ?? 0
   }
 }
 
