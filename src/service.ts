@@ -78,6 +78,10 @@ export async function createService(
   }
 }
 
+/** In the file of an instance, it would be of no use to the others: they are given it by a setting. */
+const linkSecret = async ({ playback, dataDir }: Config): Promise<Uint8Array> =>
+  playback.linkSecret ?? keptSecret(path.join(dataDir, 'playback-links-secret'))
+
 async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
   const tokens = await createTokens(config.auth, clock)
@@ -87,7 +91,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
   })
   const staging = new DiskStaging({ directory: config.uploadsDir, library })
   const space = await createSpace({ staging, library }, config.uploads.minFreeBytes, await promised(db))
-  const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
+  const links = createPlaybackLinks(await linkSecret(config), clock)
   const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
   const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({

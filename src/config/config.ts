@@ -11,7 +11,7 @@ import { namedPaths } from './named-paths.ts'
 import {
   KEY_SETTINGS,
   type LogLevel,
-  SECRET,
+  SECRETS,
   SETTINGS,
   type SettingName,
   type Sound,
@@ -73,6 +73,8 @@ export interface Config {
     /** Starts and ends with `/`; undefined: the service sends the bytes itself. */
     readonly accelRedirect?: string
     readonly linkExpiresAfterMs: number
+    /** Undefined: one is made at the first start, and kept in the data directory. */
+    readonly linkSecret?: Uint8Array
   }
   /** Its path ends with `/`, so that `new URL('api/…', publicUrl)` keeps the prefix. */
   readonly publicUrl?: URL
@@ -116,7 +118,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
  */
 export function readConfig(env: Environment = process.env): Config {
   const given = (name: SettingName) => {
-    const text = name === SECRET ? env[name] : env[name]?.trim()
+    const text = SECRETS.includes(name) ? env[name] : env[name]?.trim()
     return text === '' ? undefined : text
   }
   const testing = given('NODE_ENV') === 'test'
@@ -200,6 +202,7 @@ function toConfig(values: Sound): Config {
     playback: {
       accelRedirect: values.RECORDINGS_ACCEL_REDIRECT,
       linkExpiresAfterMs: values.RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER,
+      linkSecret: values.RECORDINGS_PLAYBACK_LINK_SECRET,
     },
     publicUrl: values.RECORDINGS_PUBLIC_URL,
     trustProxy: values.RECORDINGS_TRUST_PROXY,

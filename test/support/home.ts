@@ -23,5 +23,9 @@ export async function databaseUrlOf(dir: string): Promise<string | undefined> {
 /** The settings of a service over it. */
 export async function homeOf(dir: string): Promise<Record<string, string>> {
   const url = await databaseUrlOf(dir)
-  return url === undefined ? {} : { RECORDINGS_DATABASE_URL: url }
+  if (url === undefined) return {}
+  return {
+    RECORDINGS_DATABASE_URL: url,
+    RECORDINGS_PLAYBACK_LINK_SECRET: 'a secret of the links, the same for all instances',
+  }
 }
