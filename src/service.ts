@@ -8,11 +8,11 @@ import { createTokens, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { keptSecret } from './config/kept-secret.ts'
+import { type Claims, claimsOfOne } from './db/claims.ts'
 import type { Database } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
 import { openSqlite } from './db/sqlite.ts'
 import { promisedUploads } from './db/uploads.ts'
-import { openForms } from './db/uploads-swept.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
 import { Inspector } from './media/inspect.ts'
@@ -22,6 +22,7 @@ import { type DiskLibrary, openDiskLibrary } from './storage/disk/disk-library.t
 import { DiskStaging } from './storage/disk/disk-staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
+import { LeftForms } from './uploads/left-forms.ts'
 import { UploadLocker } from './uploads/locker.ts'
 import { Sweep } from './uploads/sweep.ts'
 
@@ -47,11 +48,24 @@ async function promised(db: Database): Promise<Promised[]> {
   return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
 }
 
+/** The database, and what else all instances have in common that use it. */
+interface Common {
+  db: Database
+  claims: Claims
+  clock: Clock
+  close(): Promise<void>
+}
+
 /** Of the two databases, the other one's code is not even loaded. */
-async function openDatabase({ postgres, databaseFile }: Config): Promise<Database> {
-  if (!postgres) return openSqlite(databaseFile)
-  const { openPostgres } = await import('./db/postgres/postgres.ts')
-  return openPostgres(postgres)
+async function openCommon({ postgres, databaseFile }: Config, clock: Clock, events: Events): Promise<Common> {
+  if (!postgres) {
+    const db = await openSqlite(databaseFile)
+    return { db, claims: claimsOfOne, clock, close: () => db.close() }
+  }
+  const { openShared } = await import('./db/postgres/shared.ts')
+  const shared = await openShared(postgres, (err) => events.sessionLost({ err }))
+  // A clock that a test moves is the time for all that it starts.
+  return clock === systemClock ? shared : { ...shared, clock }
 }
 
 /** A server that is being replaced needs a while to end. */
@@ -82,10 +96,12 @@ export async function createService(
 const linkSecret = async ({ playback, dataDir }: Config): Promise<Uint8Array> =>
   playback.linkSecret ?? keptSecret(path.join(dataDir, 'playback-links-secret'))
 
-async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
+async function openService(config: Config, ownClock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
-  const tokens = await createTokens(config.auth, clock)
-  const db = await openDatabase(config)
+  // Logins come from elsewhere, where the time is the world's.
+  const tokens = await createTokens(config.auth, ownClock)
+  const common = await openCommon(config, ownClock, events)
+  const { db, claims, clock } = common
   const library = await openDiskLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
@@ -110,7 +126,8 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     library,
     uploadsDir: config.uploadsDir,
     recordingsDir: config.recordingsDir,
-    abandoned: await openForms(db),
+    claims,
+    leftForms: await LeftForms.open({ db, claims, isShared: config.postgres !== undefined }),
     ingest,
     events,
     clock,
@@ -137,7 +154,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
       await inspector.close()
       library.close()
       try {
-        await db.close()
+        await common.close()
       } finally {
         unlock()
       }

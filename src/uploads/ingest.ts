@@ -93,7 +93,7 @@ export function createIngest(parts: Parts) {
     find: (id: string) => register.find(id),
     findFor: register.findFor.bind(register),
     assertAlive: (row: UploadRow) => register.assertAlive(row),
-    followClock: () => register.followClock(),
+    followClock: (isLeading: boolean) => register.followClock(isLeading),
     cancel: (id: string) => ends.cancel(id),
     terminate: (id: string) => ends.terminate(id),
     abandon: (id: string, cause?: unknown) => ends.abandon(id, cause),

@@ -184,8 +184,8 @@ export class Register {
   }
 
   /** The clock was set: stored times move along, in the table and here. */
-  followClock(): Promise<void> {
-    return this.#parts.silence.follow((moved) => {
+  followClock(isLeading: boolean): Promise<void> {
+    return this.#parts.silence.follow(isLeading, (moved) => {
       for (const { row } of this.#known.values()) {
         if (!isOpen(row)) continue
         const lastByteAtMs = moved(row.lastByteAtMs)
