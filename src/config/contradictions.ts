@@ -14,12 +14,19 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
   }
   if (keys.length <= 1) faults.push(...algorithmFaults(values, keys[0]))
 
+  faults.push(...secretFaults(values, keys))
+
   const chunk = values.RECORDINGS_CHUNK_SIZE
   const maxChunk = values.RECORDINGS_MAX_CHUNK_SIZE
   if (chunk !== undefined && maxChunk !== undefined && chunk > maxChunk) {
     faults.push(
       `RECORDINGS_CHUNK_SIZE is ${chunk} bytes: expected no more than RECORDINGS_MAX_CHUNK_SIZE, ${maxChunk} bytes`,
     )
+  }
+
+  // The tests alone pair it with a disk.
+  if (values.RECORDINGS_DATABASE_URL && values.NODE_ENV !== 'test') {
+    faults.push('RECORDINGS_DATABASE_URL is given without RECORDINGS_STORE: expected a store that all instances share')
   }
 
   const { database, recordings, uploads } = namedPaths(values)
@@ -35,6 +42,25 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
   ] as const) {
     if (contains(place, database))
       faults.push(`${name} is ${place}: expected a directory that does not hold ${database}`)
+  }
+  return faults
+}
+
+/** What an instance makes by itself, the others do not know. */
+function secretFaults(values: Values, keys: readonly SettingName[]): string[] {
+  const { RECORDINGS_PLAYBACK_LINK_SECRET: links, [SECRET]: logins } = values
+  const faults: string[] = []
+  if (links && logins && Buffer.compare(links, logins) === 0) {
+    faults.push(`RECORDINGS_PLAYBACK_LINK_SECRET and ${SECRET} are the same: expected two, or a link would be a login`)
+  }
+  if (!values.RECORDINGS_DATABASE_URL) return faults
+  if (keys.length === 0 && values.NODE_ENV !== 'production') {
+    faults.push(`none of ${KEY_SETTINGS.join(', ')} is given: expected one of them beside RECORDINGS_DATABASE_URL`)
+  }
+  if (!links) {
+    faults.push(
+      'RECORDINGS_PLAYBACK_LINK_SECRET is not given: expected one beside RECORDINGS_DATABASE_URL, the same for all instances',
+    )
   }
   return faults
 }

@@ -24,6 +24,30 @@ export class Secret extends Uint8Array {
   }
 }
 
+/** An address with a password in it, which says nothing of that when it is printed, logged or turned to JSON. */
+export class SecretUrl {
+  readonly #text: string
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  /** As it was given, for who connects there. */
+  get text(): string {
+    return this.#text
+  }
+  toString(): string {
+    const { protocol, username, host, pathname } = new URL(this.#text)
+    return `${protocol}//${username === '' ? '' : `${username}:***@`}${host}${pathname}`
+  }
+  toJSON(): string {
+    return `${this}`
+  }
+  [inspect.custom](): string {
+    return `${this}`
+  }
+}
+
 const BYTES = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 } as const
 export const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 /** Beyond it setTimeout fires at once. */
@@ -129,6 +153,14 @@ export const secret = (text: string): Secret | undefined => {
   if (/[\r\n]/.test(text)) return undefined
   const bytes = new TextEncoder().encode(text)
   return bytes.length >= MIN_SECRET_BYTES && !text.trimStart().startsWith('-----BEGIN') ? new Secret(bytes) : undefined
+}
+
+/** As `psql` takes it too; a database has to be named. */
+export const postgresUrl = (text: string): SecretUrl | undefined => {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const hasHost = url && (url.hostname !== '' || url.searchParams.has('host'))
+  const isPostgres = hasHost && /^postgres(ql)?:$/.test(url.protocol) && /^\/[^/]+$/.test(url.pathname)
+  return isPostgres ? new SecretUrl(text) : undefined
 }
 
 /** Names of signature algorithms, each of them known here. */

@@ -6,7 +6,7 @@
  */
 import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import { bind, kept, type Orm, once, type Reading, type Statement } from './database.ts'
-import { OPEN_STATES, recordings, uploads } from './schema.ts'
+import { attempts, OPEN_STATES, recordings, segments, uploads } from './schema.ts'
 import { type Patience, silentSince, silentTooLong } from './uploads.ts'
 
 const isOpen = inArray(uploads.state, OPEN_STATES)
@@ -60,8 +60,9 @@ export interface Memory {
 }
 
 /**
- * An upload that is over and was remembered for long enough: one with a key for as long as its recording is there, and
- * for as long as keys are kept in any case. Of one that expired, the last byte came that much before its end.
+ * An upload that is over, names no bytes any more, and was remembered for long enough: one with a key for as long as its
+ * recording is there, and for as long as keys are kept in any case. Of one that expired, the last byte came that much
+ * before its end.
  */
 const isForgettable = (orm: Orm, { silentSinceMs, keyedSilentSinceMs }: Memory): SQL => {
   const recording = orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.uploadId, uploads.id))
@@ -69,7 +70,10 @@ const isForgettable = (orm: Orm, { silentSinceMs, keyedSilentSinceMs }: Memory):
     isNull(uploads.idempotencyKey),
     and(lte(uploads.lastByteAtMs, keyedSilentSinceMs), notExists(recording)),
   )
-  return sql`(${and(not(isNeeded(orm)), lte(uploads.lastByteAtMs, silentSinceMs), isKeyFree)})`
+  const hasNothingLeft = [segments, attempts].map(({ uploadId }) =>
+    notExists(orm.select({ one: sql`1` }).from(uploadId.table).where(eq(uploadId, uploads.id))),
+  )
+  return sql`(${and(not(isNeeded(orm)), lte(uploads.lastByteAtMs, silentSinceMs), isKeyFree, ...hasNothingLeft)})`
 }
 
 export const openUploadsAfter = (db: Reading, after: string, limit: number) => db.all(open, { after, limit })

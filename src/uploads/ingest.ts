@@ -64,8 +64,8 @@ async function findFor({ ownership }: Core, caller: Caller, leadId: string, id: 
 }
 
 /** The clock was set: stored times move along, in the table and in memory. */
-const followClock = ({ silence, ownership }: Core): Promise<void> =>
-  silence.follow((moved) => {
+const followClock = ({ silence, ownership }: Core, isLeading: boolean): Promise<void> =>
+  silence.follow(isLeading, (moved) => {
     for (const owned of ownership.all()) {
       const { row } = owned
       if (!isOpen(row)) continue
@@ -105,7 +105,7 @@ export function createIngest({ crashAt, ...parts }: Parts & { crashAt?: string |
     abandon: (id: string) => ends.abandon(id),
     abandoned: ends.abandoned,
     expire: (id: string) => ends.expire(id),
-    followClock: () => followClock(core),
+    followClock: (isLeading: boolean) => followClock(core, isLeading),
 
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */
     drain() {
