@@ -114,6 +114,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
   const ownership = new Ownership({
     load: (id) => recall({ db, staging, library }, id),
     onTakeover: (uploadId) => events.lockTakenOver({ uploadId }),
+    claims: config.postgres && claims,
   })
   const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({

@@ -66,7 +66,7 @@ export async function append(
     change(owned, { offset: written.offset, lastByteAtMs: clock.now() })
     space.arrived(row.id, written.offset)
   } else if (written.offset > owned.savedOffset) {
-    await commitOffset(core, owned, written.offset)
+    await commitOffset(core, owned, written.offset, core.ownership.ended(owned))
   }
   if (written.error) throw asServiceError(written.error)
   if (isDraining() && written.end === 'stopped' && !isWhole(owned.row)) throw shuttingDown()

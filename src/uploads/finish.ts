@@ -176,7 +176,7 @@ export class Finishes {
    * its lead still its caller's and its call still one with the lead are conditions of it.
    */
   async #record(owned: Owned, recording: Recording): Promise<Finished> {
-    const { db, space, events, clock } = this.#parts
+    const { db, space, events, clock, ownership } = this.#parts
     const { row } = owned
     const { id } = row
     const caller = { id: row.callerId, role: row.callerRole }
@@ -188,6 +188,7 @@ export class Finishes {
         stillMay({ caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
         recordingAdded(recording, (decided) => Object.assign(recording, decided)),
         must(uploadFinished({ id, expected: owned.savedOffset, ...changes }), closed),
+        ...ownership.ended(owned),
       )
     } catch (error) {
       return this.#recordedElsewhere(owned, recording, error)

@@ -16,6 +16,7 @@ export interface Turn {
 export class UploadLock {
   #holder: Turn | undefined
   #asked = false
+  #isWantedElsewhere = false
   readonly #queue: Turn[] = []
   readonly #onTakeover: () => void
 
@@ -27,9 +28,15 @@ export class UploadLock {
     return this.#holder !== undefined
   }
 
-  /** True while another request waits. */
+  /** True while another request waits, here or at another instance. */
   get isWanted(): boolean {
-    return this.#queue.length > 0
+    return this.#queue.length > 0 || this.#isWantedElsewhere
+  }
+
+  /** A request at another instance waits: the holder is asked as for one of ours. */
+  wantedElsewhere(): void {
+    this.#isWantedElsewhere = true
+    this.#ask(this.#holder)
   }
 
   /**
@@ -76,6 +83,7 @@ export class UploadLock {
   release(turn: Turn): void {
     if (this.#holder !== turn) return
     this.#asked = false
+    this.#isWantedElsewhere = false
     this.#holder = this.#queue[0]
     this.#holder?.grant()
     // Those behind it wait for the new holder in turn.

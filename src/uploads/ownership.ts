@@ -5,7 +5,12 @@
  * while a finish or an end is at work on it; those two guard themselves, by their seal and by conditions in their
  * statements. Where the process has its database alone, nothing changes behind a record that is not held, so that it may
  * be remembered for the next request. All doors take the same locks.
+ *
+ * Where several instances share a database, the lock is the process's turn and then the claim, and each holder reads the row
+ * anew: a record lasts as long as its request.
  */
+import { type Claim, type Claims, claimsOfOne } from '../db/claims.ts'
+import type { Statement } from '../db/database.ts'
 import type { UploadRow } from '../db/schema.ts'
 import type { Staged } from '../storage/staging.ts'
 import type { Ledger } from './ledger.ts'
@@ -52,6 +57,8 @@ export interface Lock {
 
 interface Entry {
   readonly lock: UploadLock
+  /** Of who holds the lock. */
+  claim: Claim | undefined
   owned: Owned | undefined
   loading: Promise<Owned> | undefined
   /** Finishes and ends at work on it without its lock. */
@@ -60,9 +67,10 @@ interface Entry {
 
 const isAtWork = ({ lock, users }: Entry) => lock.isHeld || users > 0
 
-/** A record that is ahead of the table is the only memory of its bytes. */
-const isNeeded = (entry: Entry) =>
-  isAtWork(entry) || (entry.owned !== undefined && entry.owned.savedOffset !== entry.owned.row.offset)
+/** Such a record is the only memory of its bytes. */
+const isAheadOfTable = ({ owned }: Entry) => owned !== undefined && owned.savedOffset !== owned.row.offset
+
+const isNeeded = (entry: Entry) => isAtWork(entry) || isAheadOfTable(entry)
 
 interface Options {
   /** Finds what the table and the store say of an upload. @throws ServiceError `upload_not_found` */
@@ -70,24 +78,34 @@ interface Options {
   /** How long a request waits for its turn before it is told 423. */
   waitMs?: number
   onTakeover?: (id: string) => void
-  /** Uploads remembered between their requests; none where other processes write to the same database. */
+  /** Uploads remembered between their requests. */
   rememberedAtMost?: number
+  /** Where other instances write to the same database. Nothing is remembered then. */
+  claims?: Claims | undefined
 }
 
 export class Ownership {
   /** In the order of their last use. */
   readonly #entries = new Map<string, Entry>()
   readonly #options: Required<Options>
+  readonly #isShared: boolean
 
-  constructor({ load, waitMs = 5_000, onTakeover = () => {}, rememberedAtMost = 4_000 }: Options) {
-    this.#options = { load, waitMs, onTakeover, rememberedAtMost }
+  constructor({ load, waitMs = 5_000, onTakeover = () => {}, rememberedAtMost = 4_000, claims }: Options) {
+    this.#isShared = claims !== undefined
+    this.#options = {
+      load,
+      waitMs,
+      onTakeover,
+      rememberedAtMost: this.#isShared ? 0 : rememberedAtMost,
+      claims: claims ?? claimsOfOne,
+    }
   }
 
   #entryOf(id: string): Entry {
     let entry = this.#entries.get(id)
     if (!entry) {
       const lock = new UploadLock(() => this.#options.onTakeover(id))
-      entry = { lock, owned: undefined, loading: undefined, users: 0 }
+      entry = { lock, claim: undefined, owned: undefined, loading: undefined, users: 0 }
       this.#entries.set(id, entry)
     }
     return entry
@@ -116,16 +134,23 @@ export class Ownership {
     for (const [oldest, each] of this.#entries) {
       if (this.#entries.size <= this.#options.rememberedAtMost) break
       if (isNeeded(each)) continue
-      each.owned?.staged.forget()
+      this.#drop(each)
       this.#entries.delete(oldest)
     }
   }
 
   async #take(id: string, signal: AbortSignal, cancel: (() => void) | undefined): Promise<Turn> {
     const entry = this.#entryOf(id)
+    let turn: Turn | undefined
     try {
-      return await entry.lock.take(signal, cancel, this.#options.waitMs)
+      turn = await entry.lock.take(signal, cancel, this.#options.waitMs)
+      const claim = await this.#options.claims.take(id, signal, () => entry.lock.wantedElsewhere())
+      entry.claim = claim
+      // What was read before may have been changed by another instance since.
+      if (this.#isShared && entry.users === 0 && !isAheadOfTable(entry)) this.#drop(entry)
+      return turn
     } catch (error) {
+      if (turn) entry.lock.release(turn)
       this.#rest(id, entry)
       throw error
     }
@@ -134,8 +159,22 @@ export class Ownership {
   #release(id: string, turn: Turn): void {
     const entry = this.#entries.get(id)
     if (!entry) return
+    const { claim } = entry
+    entry.claim = undefined
+    // No request of ours waits for it: who comes next finds a claim of this process that is over.
+    void claim?.release()
     entry.lock.release(turn)
     this.#rest(id, entry)
+  }
+
+  #drop(entry: Entry): void {
+    entry.owned?.staged.forget()
+    entry.owned = undefined
+  }
+
+  /** Ends the claim on an upload in the transaction that is the last of its holder's. */
+  ended({ row }: Owned): Statement[] {
+    return this.#entries.get(row.id)?.claim?.ended() ?? []
   }
 
   newLock(id: string): Lock {
@@ -226,7 +265,11 @@ export class Ownership {
   }
 
   /** The row as memory or the table has it: to tell of, not to decide on. @throws ServiceError `upload_not_found` */
-  find(id: string): Promise<Row> {
+  async find(id: string): Promise<Row> {
+    const known = this.#entries.get(id)?.owned
+    if (known) return known.row
+    // Kept, it might be taken for what its next holder reads.
+    if (this.#isShared) return (await this.#options.load(id)).row
     return this.using(id, async ({ row }) => row)
   }
 

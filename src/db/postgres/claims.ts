@@ -98,6 +98,8 @@ class PostgresClaims implements Claims {
   readonly #mine = new Map<string, Mine>()
   /** What wakes those who wait for an upload. */
   readonly #waiting = new Map<string, Set<() => void>>()
+  /** Ends that are on their way. */
+  readonly #ending = new Set<Promise<void>>()
   #tidyAtMs = performance.now() + TIDY_EVERY_MS
 
   constructor(db: Parts['db'], life: Life) {
@@ -130,6 +132,7 @@ class PostgresClaims implements Claims {
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.#ending)
     await this.#life.end()
   }
 
@@ -176,12 +179,18 @@ class PostgresClaims implements Claims {
           isEnded = true
         }),
       ],
-      release: async () => {
-        if (!this.#mine.delete(nonce)) return
-        if (!isEnded) await this.#remove(uploadId, nonce, [...mine.asked])
-        else if (mine.asked.size > 0) await this.#tell([...mine.asked], isFree(uploadId)).catch(() => {})
-      },
+      release: () => this.#release(mine, isEnded),
     }
+  }
+
+  async #release({ uploadId, nonce, asked }: Mine, isEnded: boolean): Promise<void> {
+    if (!this.#mine.delete(nonce) || (isEnded && asked.size === 0)) return
+    const end = isEnded
+      ? this.#tell([...asked], isFree(uploadId)).catch(() => {})
+      : this.#remove(uploadId, nonce, [...asked])
+    this.#ending.add(end)
+    await end
+    this.#ending.delete(end)
   }
 
   async #get(mine: Mine, signal: AbortSignal): Promise<void> {
