@@ -18,7 +18,7 @@ import {
   TEST_ONLY,
   type Values,
 } from './settings.ts'
-import { ASYMMETRIC } from './values.ts'
+import { ASYMMETRIC, type SecretText } from './values.ts'
 
 export type KeySetting =
   | { readonly kind: 'secret'; readonly secret: Uint8Array }
@@ -37,6 +37,22 @@ export interface Config {
   readonly databaseFile: string
   readonly recordingsDir: string
   readonly uploadsDir: string
+  /** Of PostgreSQL; undefined: the database file. Given exactly where `store` is. */
+  readonly databaseUrl?: SecretText
+  /** Undefined: recordings and uploads lie in their directories. */
+  readonly store?: {
+    readonly bucket: string
+    /** Of all keys: empty, or ends with `/`. */
+    readonly prefix: string
+    /** Undefined: Amazon's, by the region. */
+    readonly endpoint?: string
+    /** Undefined: as the SDK finds it. */
+    readonly region?: string
+    /** The bucket is in the path of an address, not in the host name. */
+    readonly pathStyle: boolean
+    /** What bodies on their way to the store may hold of the memory, all together, in bytes. */
+    readonly memoryBytes: number
+  }
   readonly auth: {
     readonly key: KeySetting
     /** Not checked when undefined; so is the audience. */
@@ -163,6 +179,8 @@ function toConfig(values: Sound): Config {
     databaseFile: database,
     recordingsDir: recordings,
     uploadsDir: uploads,
+    databaseUrl: values.RECORDINGS_DATABASE_URL,
+    store: storeSetting(values),
     auth: {
       key,
       issuer: values.RECORDINGS_JWT_ISSUER,
@@ -189,6 +207,19 @@ function toConfig(values: Sound): Config {
     cors: values.RECORDINGS_CORS_ORIGINS ?? (production ? [] : '*'),
     logLevel: values.LOG_LEVEL,
     crashAt: values.RECORDINGS_TEST_CRASH_AT,
+  }
+}
+
+function storeSetting(values: Sound): Config['store'] {
+  if (values.RECORDINGS_STORE === undefined) return undefined
+  const endpoint = values.RECORDINGS_S3_ENDPOINT
+  return {
+    ...values.RECORDINGS_STORE,
+    endpoint,
+    region: values.RECORDINGS_S3_REGION,
+    // Names of buckets resolve at Amazon; a server of one's own rarely has them.
+    pathStyle: values.RECORDINGS_S3_PATH_STYLE ?? endpoint !== undefined,
+    memoryBytes: values.RECORDINGS_UPLOAD_MEMORY,
   }
 }
 

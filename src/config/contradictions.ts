@@ -22,6 +22,8 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
     )
   }
 
+  faults.push(...homeFaults(values))
+
   const { database, recordings, uploads } = namedPaths(values)
   if (contains(recordings, uploads) || contains(uploads, recordings)) {
     faults.push(
@@ -35,6 +37,36 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
   ] as const) {
     if (contains(place, database))
       faults.push(`${name} is ${place}: expected a directory that does not hold ${database}`)
+  }
+  return faults
+}
+
+/** Rows and bytes are both on this machine, or both are elsewhere. */
+function homeFaults(values: Values): string[] {
+  const { RECORDINGS_DATABASE_URL: database, RECORDINGS_STORE: store } = values
+  if (store === undefined && database !== undefined) {
+    return [
+      'RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, ' +
+        'since other instances on that database could not read bytes on the disk of this one',
+    ]
+  }
+  if (store === undefined) {
+    const idle = (['RECORDINGS_S3_ENDPOINT', 'RECORDINGS_S3_REGION', 'RECORDINGS_S3_PATH_STYLE'] as const).filter(
+      (name) => values[name] !== undefined,
+    )
+    return idle.map((name) => `${name} is given: expected RECORDINGS_STORE with it, which it is about`)
+  }
+  const faults: string[] = []
+  if (database === undefined) {
+    faults.push(
+      'RECORDINGS_STORE is given: expected RECORDINGS_DATABASE_URL with it, ' +
+        'since only there it is told which objects are the bytes of an upload',
+    )
+  }
+  for (const name of ['RECORDINGS_DIR', 'RECORDINGS_ACCEL_REDIRECT'] as const) {
+    if (values[name] !== undefined) {
+      faults.push(`${name} is given: expected none beside RECORDINGS_STORE, since no recording lies on this machine`)
+    }
   }
   return faults
 }

@@ -9,6 +9,7 @@ import {
   accelRedirect,
   algorithms,
   corsOrigins,
+  databaseAddress,
   directory,
   httpUrl,
   integer,
@@ -18,14 +19,18 @@ import {
   MAX_TIMER_MS,
   MILLISECONDS,
   MIN_SECRET_BYTES,
+  origin,
   plain,
   publicUrl,
   SYMMETRIC,
   secret,
   setting,
   size,
+  sizeFrom,
+  storeAddress,
   time,
   trustProxy,
+  yesOrNo,
 } from './values.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -46,6 +51,23 @@ export const SETTINGS = {
   RECORDINGS_DATA_DIR: directory.prefault('./data'),
   RECORDINGS_DIR: directory.optional(),
   RECORDINGS_UPLOADS_DIR: directory.optional(),
+  RECORDINGS_DATABASE_URL: setting(
+    'an address such as postgres://user:password@host:5432/database',
+    databaseAddress,
+  ).optional(),
+  RECORDINGS_STORE: setting(
+    'a bucket and, if need be, a prefix, such as s3://calls/production',
+    storeAddress,
+  ).optional(),
+  RECORDINGS_S3_ENDPOINT: setting(
+    'an http or https address without a path, such as https://s3.example',
+    origin,
+  ).optional(),
+  RECORDINGS_S3_REGION: setting('a region such as eu-central-1', (text) =>
+    /^[a-z0-9-]{1,64}$/i.test(text) ? text : undefined,
+  ).optional(),
+  RECORDINGS_S3_PATH_STYLE: yesOrNo.optional(),
+  RECORDINGS_UPLOAD_MEMORY: sizeFrom('64MiB').prefault('256MiB'),
   RECORDINGS_JWT_SECRET: setting(
     `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\`; ` +
       'a public key belongs into RECORDINGS_JWKS_FILE',
