@@ -22,25 +22,27 @@ const check = (holds: boolean): BodyCheck => ({ update: () => {}, holds: () => h
 describe('bytes under a check', () => {
   test('that does not hold leave the file and its running hash as they were', async () => {
     const [first, wrong, last] = [noise(1_000), noise(600_000), noise(2_000)]
-    await staging.append(from(first), 'a', 0)
-    expect(await staging.append(from(wrong), 'a', 1_000, { check: check(false) })).toMatchObject({
+    const staged = staging.of('a')
+    await staged.append(from(first), 0)
+    expect(await staged.append(from(wrong), 1_000, { check: check(false) })).toMatchObject({
       offset: 1_000,
       end: 'mismatch',
     })
     expect(sized('a')).toBe(1_000)
     // The hash goes on from memory: were it read, the bytes changed on the disk would show.
-    expect(staging.sizeAtHand('a')).toBe(1_000)
-    await staging.append(from(last), 'a', 1_000, { check: check(true) })
-    expect(await staging.sha256('a', 3_000)).toBe(sha256(Buffer.concat([first, last])))
+    expect(staged.sizeAtHand()).toBe(1_000)
+    await staged.append(from(last), 1_000, { check: check(true) })
+    expect(await staged.sha256(3_000)).toBe(sha256(Buffer.concat([first, last])))
   })
 
   test('are dropped when the line dies, or more comes than may', async () => {
     const dying = new PassThrough()
     dying.write(noise(500))
-    const cut = staging.append(dying, 'b', 0, { check: check(true) })
+    const staged = staging.of('b')
+    const cut = staged.append(dying, 0, { check: check(true) })
     setImmediate(() => dying.destroy())
     expect(await cut).toMatchObject({ offset: 0, end: 'cut' })
-    const overrun = await staging.append(from(noise(500)), 'b', 0, { maxBytes: 400, check: check(true) })
+    const overrun = await staged.append(from(noise(500)), 0, { maxBytes: 400, check: check(true) })
     expect(overrun).toMatchObject({ offset: 0, end: 'overrun' })
     expect(sized('b')).toBe(0)
   })
@@ -52,7 +54,7 @@ describe('bytes under a check', () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
     const onCheckpoint = vi.fn<NonNullable<WriteOptions['onCheckpoint']>>(async () => {})
     const source = new PassThrough()
-    const appended = staging.append(source, `c${times}`, 0, { onCheckpoint, check: each })
+    const appended = staging.of(`c${times}`).append(source, 0, { onCheckpoint, check: each })
     source.write(noise(100))
     await vi.waitFor(() => {
       vi.advanceTimersByTime(300)

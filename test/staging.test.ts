@@ -19,20 +19,21 @@ function coming(bytes: Buffer): PassThrough {
 describe('bytes on their way to a disk', () => {
   test('a disk that is full while more are coming is told of, not taken for a request that was stopped', async () => {
     symlinkSync('/dev/full', path.join(directory, 'full'))
-    const written = await staging.append(coming(noise(2 * MIB)), 'full', 0)
+    const full = staging.of('full')
+    const written = await full.append(coming(noise(2 * MIB)), 0)
     expect(written).toMatchObject({ offset: 0, error: { code: 'ENOSPC' } })
-    expect(staging.sizeAtHand('full')).toBeUndefined()
+    expect(full.sizeAtHand()).toBeUndefined()
   })
 
   test('a file that can not be made is told of as such', async () => {
     symlinkSync(path.join(directory, 'gone', 'call'), path.join(directory, 'call'))
-    await expect(staging.append(coming(noise(2 * MIB)), 'call', 0)).rejects.toMatchObject({ code: 'ENOENT' })
+    await expect(staging.of('call').append(coming(noise(2 * MIB)), 0)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
   test('a line that falls silent has its bytes in the file shortly, long before they make a write', async () => {
     const bytes = noise(100_000)
     const source = coming(bytes)
-    const appended = staging.append(source, 'silent', 0)
+    const appended = staging.of('silent').append(source, 0)
     await expect.poll(() => readFileSync(path.join(directory, 'silent')).length).toBe(bytes.length)
     source.destroy()
     expect(await appended).toMatchObject({ offset: bytes.length, end: 'cut' })

@@ -3,10 +3,11 @@
  */
 import { randomUUID } from 'node:crypto'
 import { eq } from 'drizzle-orm'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { isAbandoned } from '../src/doors/tus/abandon.ts'
 import { ServiceError } from '../src/errors.ts'
+import { DiskStaged } from '../src/storage/disk/disk-staged.ts'
 import { legacyClient } from './support/legacy.ts'
 import { connectTo, type RawConnection } from './support/raw.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
@@ -19,6 +20,7 @@ const legacy = legacyClient(harness)
 const LENGTH = 100_000
 const SENT = 60_000
 const KEYS = ['under a key', 'without'] as const
+const { append } = DiskStaged.prototype
 const FAULTS = { full: 'ENOSPC', unavailable: 'EIO' } as const
 
 const rowsOf = (lead: TestLead) => tablesOf(harness).select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
@@ -28,13 +30,10 @@ const recordingsOf = async (lead: TestLead) =>
 
 /** The disk fails once, as soon as something was written. */
 function failingDisk(code: string) {
-  const { staging } = harness.service.ingest
-  const append = staging.append
-  staging.append = async (...args) => {
-    staging.append = append
-    const written = await append.apply(staging, args)
+  vi.spyOn(DiskStaged.prototype, 'append').mockImplementationOnce(async function (this: DiskStaged, ...args) {
+    const written = await append.apply(this, args)
     return { ...written, error: Object.assign(new Error('the disk failed'), { code }) }
-  }
+  })
 }
 
 /** What ends a request whose body is half here. `rest` is what it has not sent. */
@@ -316,12 +315,7 @@ describe('a chunk', () => {
 
   test.for(Object.entries(FAULTS))('that finds the disk %s leaves its upload as it was', async ([, code]) => {
     const { lead, id } = await begun()
-    const { staging } = harness.service.ingest
-    const write = staging.write
-    staging.write = async () => {
-      staging.write = write
-      throw Object.assign(new Error('the disk failed'), { code })
-    }
+    vi.spyOn(DiskStaged.prototype, 'write').mockRejectedValueOnce(Object.assign(new Error('the disk failed'), { code }))
     expect((await legacy.append(lead, id, 1, noise(10))).status).toBeGreaterThanOrEqual(503)
     await expectGoesOn(lead, id)
   })

@@ -2,11 +2,8 @@
  * The staging: bytes on their way, by the id of their upload. The contract that every home keeps;
  * `test/contracts/staging.ts` tries it.
  *
- * What a call has reported is durable. One caller at a time writes an upload, as its lock has it. Nothing here says what
- * the bytes are of. Errors of a home keep their `code`, such as ENOSPC.
- *
- * Offsets and sizes are in bytes. An id that is none of ours is refused (ServiceError `upload_not_found`) before it
- * reaches a name.
+ * What a call has reported is durable. One owner at a time writes an upload. Nothing here says what the bytes are of.
+ * Errors of a home keep their `code`, such as ENOSPC. Offsets and sizes are in bytes.
  */
 import type { Readable } from 'node:stream'
 import type { BytesReader, Room, Scratch } from './bytes.ts'
@@ -54,81 +51,120 @@ export interface Stretch {
   bytes: number
 }
 
+/** A run of an upload's bytes that lies by itself, under a name that is used once. */
+export interface Segment {
+  position: number
+  size: number
+  name: string
+}
+
 /** Bytes that wait beside an upload's, and go when it goes: chunks that came early, and the whole put together anew. */
 export interface Beside {
   /** Stores a chunk; gives its name when it is durable. */
-  keep(id: string, index: number, bytes: Buffer): Promise<string>
+  keep(index: number, bytes: Buffer): Promise<string>
   /** Puts stretches together; gives a name that `isWhole` when it is durable. */
-  compose(id: string, stretches: AsyncIterable<Stretch>): Promise<string>
+  compose(stretches: AsyncIterable<Stretch>): Promise<string>
   /** Whether the name is of something that `compose` put together. */
   isWhole(name: string | null): boolean
   /** Makes what was put together the upload's own bytes; false when it is so already. Safe to call again. */
-  become(id: string, name: string): Promise<boolean>
+  become(name: string): Promise<boolean>
   /** The bytes of the stretches, one after the other. @throws ENOENT when one is gone */
   read(stretches: Iterable<Stretch> | AsyncIterable<Stretch>): AsyncIterable<Buffer>
   /** Whether the stretch has just these bytes. */
   holds(stretch: Stretch, expected: Buffer): Promise<boolean>
   /** Removes one; its absence is fine. */
   remove(name: string): Promise<void>
-  /** Removes all that is beside an upload. */
-  clear(id: string): Promise<void>
+  /** Removes all that is beside the upload. */
+  clear(): Promise<void>
 }
 
-export interface Staging {
+/**
+ * One upload's bytes, and what memory knows of them: running hash, beginning, open file. The handle belongs to the owner
+ * of the upload; two of one upload must not write at the same time, and one that did not write knows less, never worse.
+ */
+export interface Staged {
+  readonly id: string
   readonly beside: Beside
+  /**
+   * What holds bytes that the table does not know yet. It is recorded in the commit that moves the offset over them. None
+   * where the home is not segmented.
+   */
+  readonly pending: readonly Segment[]
+  /** The table has what was pending. */
+  recorded(): void
 
   /**
    * Writes what the source brings, from `offset` on. What lay beyond it was never acknowledged, and goes.
    *
-   * Ends when the source does, dies, or is stopped; resolves only when the bytes are durable.
+   * Ends when the source does, dies, or is stopped; resolves only when the bytes are durable. A segmented home may keep
+   * the last bytes of an upload that has reached its `length` in memory until `moveTo` or `sync`.
    *
    * @throws ENOENT when fewer than `offset` bytes are there; errors of opening and syncing. An error of writing comes
    *   with what was stored before it, in the outcome
    */
-  append(source: Readable, id: string, offset: number, options?: WriteOptions): Promise<Written>
+  append(source: Readable, offset: number, options?: WriteOptions): Promise<Written>
   /**
    * Writes bytes that are in memory at `offset`; resolves when they are durable. They are the caller's again then.
    *
    * @throws as `append`; what has landed lies beyond the offset and is cut off by the next write
    */
-  write(bytes: Buffer, id: string, offset: number): Promise<void>
-  /** Cuts an upload's bytes to exactly `size`, durably; what is missing of them becomes zeros. */
-  truncate(id: string, size: number): Promise<void>
-  /** Gives the bytes of one upload to another, which has none; durable when it resolves. @throws ENOENT */
-  rename(from: string, to: string): Promise<void>
+  write(bytes: Buffer, offset: number): Promise<void>
+  /** Cuts the bytes to exactly `size`, durably; what is missing of them becomes zeros. */
+  truncate(size: number): Promise<void>
+  /** Makes what was just written durable, also where the write did not. @throws ENOENT */
+  sync(): Promise<void>
+
+  /** Bytes; undefined when there are none. */
+  size(): Promise<number | undefined>
+  /** The same, where all of them have just passed here; undefined when only the store can tell. */
+  sizeAtHand(): number | undefined
+  /** A reader of the bytes; the beginning comes from memory when it has just passed. */
+  reader(): BytesReader
   /**
-   * Writes the first `size` bytes of one upload into another, at `position`, where that ends from now on; durable when it
+   * The SHA-256 (hex) of the bytes: as they passed, or where some passed another handle, read once.
+   *
+   * @throws when fewer than `size` bytes are there
+   */
+  sha256(size: number): Promise<string>
+
+  /**
+   * Moves the bytes into the library, under a key, durably. Safe to call again: what has moved already is left alone. The
+   * library is the one that the staging was made with.
+   *
+   * @throws ENOENT when the bytes are neither here nor under the key
+   */
+  moveTo(key: string): Promise<void>
+  /** Removes the bytes, and what is beside them; their absence is fine. */
+  discard(): Promise<void>
+  /** Lets go of what memory and the system hold of the upload; the bytes stay. */
+  forget(): void
+
+  /**
+   * Takes over the bytes of another upload, and has none itself; durable when it resolves. Of a home that is not
+   * segmented, as `copyFrom` is.
+   *
+   * @throws ENOENT
+   */
+  takeFrom(other: Staged): Promise<void>
+  /**
+   * Writes the first `size` bytes of another upload at `position`, where the bytes end from now on; durable when it
    * resolves.
    *
    * @throws when fewer bytes are there
    */
-  copy(from: string, size: number, to: string, position: number): Promise<void>
-  /** Makes what was just written durable, also where the write did not. @throws ENOENT */
-  sync(id: string): Promise<void>
-  /**
-   * Moves an upload's bytes into the library, under a key, durably. Safe to call again: what has moved already is left
-   * alone. The library is the one that this staging was made with.
-   *
-   * @throws ENOENT when the bytes are neither here nor under the key
-   */
-  moveTo(id: string, key: string): Promise<void>
-  /** Removes an upload's bytes, and what is beside them; their absence is fine. */
-  discard(id: string): Promise<void>
+  copyFrom(other: Staged, size: number, position: number): Promise<void>
+}
 
-  /** Bytes of an upload; undefined when there are none. */
-  sizeOf(id: string): Promise<number | undefined>
-  /** The same, where all of them have just passed here; undefined when only the store can tell. */
-  sizeAtHand(id: string): number | undefined
-  /** A reader of an upload's bytes; the beginning comes from memory when it has just passed. */
-  reader(id: string): BytesReader
+export interface Staging {
+  /** Whether rows say which segments are an upload's bytes, in which order; false where the store itself says so. */
+  readonly segmented: boolean
   /**
-   * The SHA-256 (hex) of an upload's bytes: as they passed, or where some passed another process, read once.
+   * A handle on an upload's bytes, there or not; it knows nothing of them yet.
    *
-   * @throws when fewer than `size` bytes are there
+   * @param segments as the table has them; none where the home is not segmented
+   * @throws ServiceError `upload_not_found` for an id that is none of ours, before it reaches a name
    */
-  sha256(id: string, size: number): Promise<string>
-  /** Drops what memory holds of an upload. */
-  forget(id: string): void
+  of(id: string, segments?: readonly Segment[]): Staged
 
   /** A place for a request's body that memory has no room for. @param name unique; the sweep finds it by it */
   scratch(name: string): Promise<Scratch>

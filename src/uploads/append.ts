@@ -39,15 +39,15 @@ export const append = (core: Core, id: string, source: Readable, options: Append
   core.register.using(id, (open) => appendTo(core, open, source, options))
 
 async function appendTo(core: Core, open: Open, source: Readable, options: AppendOptions): Promise<Written> {
-  const { staging, space, clock, register, isDraining } = core
+  const { space, clock, register, isDraining } = core
   const { row } = open
   register.assertUsable(open)
   if (isDraining()) throw shuttingDown()
   if (row.state !== 'receiving') throw closed()
   const before = row.offset
   if (row.length !== null && before < row.length) await space.keep(roomFor(row, row.length))
-  const written = await staging
-    .append(source, row.id, before, {
+  const written = await open.staged
+    .append(source, before, {
       ...options,
       // A partial upload's file stays where it is, so its name must last.
       length: isPartial(row) ? undefined : (row.length ?? undefined),
@@ -87,21 +87,21 @@ export const appendWhole = (
 ): Promise<void> => core.register.using(id, (open) => appendWholeTo(core, open, source, also))
 
 async function appendWholeTo(
-  { staging, space, register, step }: Core,
+  { space, register, step }: Core,
   open: Open,
   source: Buffer | Counted,
   also: (position: number) => Statement[],
 ): Promise<void> {
-  const { row } = open
+  const { row, staged } = open
   register.assertDeferred(open)
   const position = row.offset
   const bytes = Buffer.isBuffer(source) ? source.length : source.bytes
   const claim = `${row.id}.next`
   await space.reserve({ id: claim, length: bytes, offset: 0 })
   try {
-    if (Buffer.isBuffer(source)) await staging.write(source, row.id, position)
+    if (Buffer.isBuffer(source)) await staged.write(source, position)
     else {
-      const written = await staging.append(source.stream, row.id, position)
+      const written = await staged.append(source.stream, position)
       if (written.error) throw written.error
       if (written.end === 'stopped') throw shuttingDown()
       if (written.offset !== position + bytes) {

@@ -13,7 +13,6 @@ import { asServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Library } from '../storage/library.ts'
 import type { Space } from '../storage/space.ts'
-import type { Staging } from '../storage/staging.ts'
 import { partIdsOf } from './parts.ts'
 import type { Open, Register } from './register.ts'
 import type { Seals } from './seals.ts'
@@ -22,7 +21,6 @@ import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
 
 interface Parts {
   db: Database
-  staging: Staging
   library: Library
   space: Space
   register: Register
@@ -53,11 +51,11 @@ export class Ends {
 
   /** The table says so: what else the upload had goes. */
   async #ended(row: UploadRow, state: EndState): Promise<void> {
-    const { db, staging, library, space } = this.#parts
+    const { db, library, space, register } = this.#parts
     row.state = state
     this.#abandoned.delete(row.id)
     space.release(row.id)
-    for (const id of [row.id, ...partIdsOf(row)]) await staging.discard(id)
+    for (const id of [row.id, ...partIdsOf(row)]) await register.stagedOf(id).discard()
     if (row.door === 'legacy') await dropChunks(db, row.id)
     // A finish that failed may have moved them.
     if (row.key !== null && (await library.sizeOf(row.key)) !== undefined) await library.remove(row.key)

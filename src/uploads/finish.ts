@@ -19,7 +19,6 @@ import type { BytesReader } from '../storage/bytes.ts'
 import { sha256Of } from '../storage/digest.ts'
 import type { Library } from '../storage/library.ts'
 import type { Space } from '../storage/space.ts'
-import type { Staging } from '../storage/staging.ts'
 import type { Ends } from './end.ts'
 import { assemble, isFinal, partIdsOf } from './parts.ts'
 import type { Open, Register } from './register.ts'
@@ -36,7 +35,6 @@ export interface Finished {
 
 interface Parts {
   db: Database
-  staging: Staging
   library: Library
   space: Space
   inspector: Inspector
@@ -107,7 +105,7 @@ export class Finishes {
   }
 
   async #turnIntoRecording(open: Open): Promise<Finished> {
-    const { db, staging, ends, clock, step } = this.#parts
+    const { db, ends, clock, step } = this.#parts
     const { row } = open
     const size = row.length as number
     const { callLogId, filename, key } = row
@@ -116,14 +114,14 @@ export class Finishes {
     // Rights may have moved while the bytes came: ask again, and once more when it is written.
     const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
-    if (isFinal(row)) await this.#gather(row, key, size)
-    const { sha256, media } = await this.#examine(row, key, size, filename)
+    if (isFinal(row)) await this.#gather(open, key, size)
+    const { sha256, media } = await this.#examine(open, key, size, filename)
     step('examined')
     if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) {
       await ends.reject(open)
       throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
     }
-    await staging.moveTo(row.id, key)
+    await open.staged.moveTo(key)
     step('moved')
     const recording: Recording = {
       id: newId(),
@@ -147,25 +145,25 @@ export class Finishes {
   }
 
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
-  async #gather(row: UploadRow, key: string, size: number): Promise<void> {
-    const { staging, library, space, register, step } = this.#parts
-    const rows = await Promise.all(partIdsOf(row).map(async (id) => (await register.load(id)).row))
-    const parts = rows.map(({ id, length }) => ({ id, size: length as number }))
-    const gathered = await assemble(staging, row.id, parts, step)
+  async #gather({ row, staged }: Open, key: string, size: number): Promise<void> {
+    const { library, space, register, step } = this.#parts
+    const opens = await Promise.all(partIdsOf(row).map((id) => register.load(id)))
+    const parts = opens.map((part) => ({ staged: part.staged, size: part.row.length as number }))
+    const gathered = await assemble(staged, parts, step)
     if (!gathered && (await library.sizeOf(key)) !== size) throw register.bytesMissing(row)
     space.arrived(row.id, size)
   }
 
   /** What the bytes are, wherever a failed finish has left them. */
-  async #examine(row: UploadRow, key: string, size: number, filename: string) {
-    const { staging, library, register } = this.#parts
-    const staged = staging.sizeAtHand(row.id) ?? (await staging.sizeOf(row.id))
-    if (staged !== undefined && staged !== size) throw register.bytesMissing(row)
-    const reader = staged === undefined ? library.reader(key) : staging.reader(row.id)
+  async #examine({ row, staged }: Open, key: string, size: number, filename: string) {
+    const { library, register } = this.#parts
+    const there = staged.sizeAtHand() ?? (await staged.size())
+    if (there !== undefined && there !== size) throw register.bytesMissing(row)
+    const reader = there === undefined ? library.reader(key) : staged.reader()
     try {
-      const sha256 = staged === undefined ? await sha256Of(reader.read, size) : undefined
+      const sha256 = there === undefined ? await sha256Of(reader.read, size) : undefined
       const media = await this.#inspect(row, reader, size, filename)
-      return { sha256: sha256 ?? (await staging.sha256(row.id, size)), media }
+      return { sha256: sha256 ?? (await staged.sha256(size)), media }
     } finally {
       await reader.close()
     }
@@ -235,10 +233,10 @@ export class Finishes {
 
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
   async #rememberWhole(open: Open): Promise<void> {
-    const { staging, register } = this.#parts
+    const { register } = this.#parts
     if (open.savedOffset === open.row.offset || !isOpen(open.row)) return
     try {
-      if ((await staging.sizeOf(open.row.id)) !== undefined) await staging.sync(open.row.id)
+      if ((await open.staged.size()) !== undefined) await open.staged.sync()
       await register.saveOffset(open, open.row.offset)
     } catch {
       // The database is what failed. Memory knows, and if it goes too, the key in the row finds the bytes.

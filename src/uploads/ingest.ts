@@ -91,6 +91,7 @@ export function createIngest(parts: Parts) {
     settled: () => finishes.settled(),
     view,
     find: (id: string) => register.find(id),
+    stagedOf: async (id: string) => (await register.load(id)).staged,
     findFor: register.findFor.bind(register),
     assertAlive: (row: UploadRow) => register.assertAlive(row),
     followClock: () => register.followClock(),

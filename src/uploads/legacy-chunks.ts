@@ -60,12 +60,14 @@ interface Parts {
 
 export class LegacyChunks {
   readonly #parts: Parts
-  readonly #beside: Beside
   readonly #ledgers = new Map<string, Ledger>()
 
   constructor(parts: Parts) {
     this.#parts = parts
-    this.#beside = parts.ingest.staging.beside
+  }
+
+  async #besideOf(id: string): Promise<Beside> {
+    return (await this.#parts.ingest.stagedOf(id)).beside
   }
 
   async #ledgerOf(id: string): Promise<Ledger> {
@@ -117,15 +119,16 @@ export class LegacyChunks {
   }
 
   async #keepBeside(id: string, ledger: Ledger, index: number, bytes: Buffer, old?: ChunkRow): Promise<void> {
+    const beside = await this.#besideOf(id)
     const size = bytes.length
     const claim = `${id}.beside`
     await this.#parts.space.reserve({ id: claim, length: size, offset: 0 })
     try {
-      const file = await this.#beside.keep(id, index, bytes)
+      const file = await beside.keep(index, bytes)
       try {
         await this.#parts.ingest.hearOf(id, [nowBeside({ uploadId: id, index, size, file })])
       } catch (error) {
-        await this.#beside.remove(file)
+        await beside.remove(file)
         throw error
       }
       if (!old) ledger.early++
@@ -133,7 +136,7 @@ export class LegacyChunks {
     } finally {
       this.#parts.space.release(claim)
     }
-    if (old?.file) await this.#beside.remove(old.file)
+    if (old?.file) await beside.remove(old.file)
     if (!old) ledger.received++
     ledger.bytes += size - (old?.size ?? 0)
     ledger.highest = Math.max(ledger.highest, index)
@@ -171,12 +174,13 @@ export class LegacyChunks {
 
   /** Moves early chunks whose turn has come, until the next is missing or `enough`. */
   async #moveEarly(id: string, ledger: Ledger, enough: () => boolean): Promise<void> {
+    const beside = await this.#besideOf(id)
     while (ledger.early > 0 && !enough()) {
       const moved = await this.#inTurn(id, ledger.next)
       if (moved.length === 0) return
       const stretches = moved.map(({ file, size }) => ({ file, position: 0, bytes: size }))
       const bytes = moved.reduce((sum, { size }) => sum + size, 0)
-      const stream = Readable.from(this.#beside.read(stretches), { objectMode: false, highWaterMark: 256 * 1024 })
+      const stream = Readable.from(beside.read(stretches), { objectMode: false, highWaterMark: 256 * 1024 })
       await this.#parts.ingest.appendWhole(id, { bytes, stream }, (start) => {
         let position = start
         return moved.map(({ index, size }) => {
@@ -188,7 +192,7 @@ export class LegacyChunks {
       this.#parts.ingest.step('early-batch')
       ledger.next += moved.length
       ledger.early -= moved.length
-      for (const { file } of moved) await this.#beside.remove(file)
+      for (const { file } of moved) await beside.remove(file)
     }
   }
 
@@ -202,7 +206,7 @@ export class LegacyChunks {
     const claim = `${id}.whole`
     await this.#parts.space.reserve({ id: claim, length: bytes, offset: 0 })
     try {
-      const file = await this.#beside.compose(id, this.#stretchesOf(id))
+      const file = await (await this.#besideOf(id)).compose(this.#stretchesOf(id))
       this.#parts.ingest.step('composed')
       const { offset } = await this.#parts.ingest.find(id)
       const { size } = (await chunkRow(this.#parts.db, id, 0)) as ChunkRow
@@ -223,10 +227,12 @@ export class LegacyChunks {
    */
   async #settleComposed(id: string): Promise<void> {
     const first = await chunkRow(this.#parts.db, id, 0)
-    if (!first?.file || !this.#beside.isWhole(first.file)) return
+    const staged = await this.#parts.ingest.stagedOf(id)
+    const { beside } = staged
+    if (!first?.file || !beside.isWhole(first.file)) return
     const { bytes } = await sumsOf(this.#parts.db, id)
-    const became = await this.#beside.become(id, first.file)
-    if (!became && (await this.#parts.ingest.staging.sizeOf(id)) !== bytes) {
+    const became = await beside.become(first.file)
+    if (!became && (await staged.size()) !== bytes) {
       throw new Error(`neither ${first.file} nor what it became is there`)
     }
     this.#parts.ingest.step('became')
@@ -242,7 +248,7 @@ export class LegacyChunks {
     }
     await this.#parts.ingest.moveOffset(id, position, [nowInPlace({ uploadId: id, index: 0, position: 0 })])
     // All chunks stand in the upload's file now.
-    await this.#beside.clear(id)
+    await beside.clear()
   }
 
   /** The caller holds the upload's lock. */
@@ -277,7 +283,7 @@ export class LegacyChunks {
     this.#parts.ingest.step('sealed')
     this.#ledgers.delete(id)
     if (ledger.received > STEP_ROWS) await dropChunks(this.#parts.db, id)
-    await this.#beside.clear(id)
+    await (await this.#besideOf(id)).clear()
   }
 
   /**
@@ -301,7 +307,7 @@ export class LegacyChunks {
         let batches = 0
         await this.#moveEarly(id, ledger, () => batches++ > 0)
         const old = known ? await chunkRow(this.#parts.db, id, index) : undefined
-        if (old && (await this.#beside.holds(stretchOf(id, old), bytes))) {
+        if (old && (await (await this.#besideOf(id)).holds(stretchOf(id, old), bytes))) {
           // A lost answer: the chunk is there.
         } else if (!old && index === ledger.next) await this.#placeNext(id, ledger, index, bytes)
         else await this.#keepBeside(id, ledger, index, bytes, old)

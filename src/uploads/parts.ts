@@ -7,7 +7,7 @@
  */
 import type { UploadRow } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import type { Staging } from '../storage/staging.ts'
+import type { Staged } from '../storage/staging.ts'
 
 const FINAL = 'final;'
 
@@ -34,13 +34,13 @@ export function assertPart(part: UploadRow, whole: { leadId: string; caller: { i
 }
 
 export interface Part {
-  id: string
+  staged: Staged
   /** Bytes. */
   size: number
 }
 
 /**
- * Makes the parts' bytes the file of `id`, and removes their own; what an earlier run has done is not done again.
+ * Makes the parts' bytes those of the whole, and removes their own; what an earlier run has done is not done again.
  *
  * A part's file goes only when its bytes are on disk in their new place: so a part without a file is in it already.
  *
@@ -49,8 +49,7 @@ export interface Part {
  * @throws when bytes of a part are gone
  */
 export async function assemble(
-  staging: Staging,
-  id: string,
+  whole: Staged,
   parts: readonly Part[],
   step: (name: string) => void = () => {},
 ): Promise<boolean> {
@@ -58,19 +57,19 @@ export async function assemble(
   const [first, ...others] = parts.filter((part) => part.size > 0)
   if (!first) return false
   let end = first.size
-  let present = await staging.sizeOf(id)
+  let present = await whole.size()
   if (present === undefined) {
-    if ((await staging.sizeOf(first.id)) === undefined) return false
-    await staging.rename(first.id, id)
+    if ((await first.staged.size()) === undefined) return false
+    await whole.takeFrom(first.staged)
     step('part-renamed')
     present = end
   }
   if (present < end) throw gone()
   for (const part of others) {
-    if ((await staging.sizeOf(part.id)) !== undefined) {
-      await staging.copy(part.id, part.size, id, end)
+    if ((await part.staged.size()) !== undefined) {
+      await whole.copyFrom(part.staged, part.size, end)
       step('part-copied')
-      await staging.discard(part.id)
+      await part.staged.discard()
       step('part-removed')
       present = end + part.size
     }

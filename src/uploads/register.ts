@@ -13,7 +13,7 @@ import { isId } from '../ids.ts'
 import type { Caller } from '../leads/rights.ts'
 import type { Library } from '../storage/library.ts'
 import type { Space } from '../storage/space.ts'
-import type { Staging } from '../storage/staging.ts'
+import type { Staged, Staging } from '../storage/staging.ts'
 import { isFinal } from './parts.ts'
 import type { Silence } from './silence.ts'
 import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
@@ -24,6 +24,8 @@ const ROWS_AT_HAND = 4_000
 /** An upload as memory has it: `row.offset` may be ahead of the table while a finish is under way. */
 export interface Open {
   row: UploadRow
+  /** Its bytes. */
+  readonly staged: Staged
   /** The offset that the table has. */
   savedOffset: number
   /** How many are at work on it: it must not be forgotten meanwhile. */
@@ -59,7 +61,7 @@ export class Register {
       for (const [id, each] of this.#known) {
         // A row that is ahead of the table is the only memory of its bytes; a second copy of one in use would fall behind.
         if (each.savedOffset === each.row.offset && each.users === 0) {
-          this.#known.delete(id)
+          this.#drop(id)
           break
         }
       }
@@ -67,12 +69,17 @@ export class Register {
     return open
   }
 
+  #drop(id: string): void {
+    this.#known.get(id)?.staged.forget()
+    this.#known.delete(id)
+  }
+
   /** What the disk says about an upload that memory does not know: after a start, or long ago. */
-  async #recovered(row: UploadRow): Promise<Pick<Open, 'row' | 'missing'>> {
-    const { staging, library } = this.#parts
+  async #recovered(row: UploadRow, bytes: Staged): Promise<Pick<Open, 'row' | 'missing'>> {
+    const { library } = this.#parts
     // Of a final upload, the bytes may lie with its parts; its finish gathers them, or says that they are gone.
     if (!isOpen(row) || isFinal(row)) return { row, missing: false }
-    const staged = await staging.sizeOf(row.id)
+    const staged = await bytes.size()
     if (staged !== undefined && staged >= row.offset) return { row, missing: false }
     if (staged === undefined && row.key !== null && row.length !== null) {
       // Moved, but its row was not committed any more.
@@ -87,7 +94,8 @@ export class Register {
     if (known) return known
     const row = isId(id) ? await uploadById(this.#parts.db, id) : undefined
     if (!row) throw new ServiceError('upload_not_found', 'There is no such upload.')
-    const open = { ...(await this.#recovered(row)), savedOffset: row.offset, users: 0, refused: false }
+    const staged = this.#parts.staging.of(id)
+    const open = { ...(await this.#recovered(row, staged)), staged, savedOffset: row.offset, users: 0, refused: false }
     // Missing bytes may come back with their file system: that is not for memory to keep.
     return this.#known.get(id) ?? (open.missing ? open : this.#keepAtHand(open))
   }
@@ -123,7 +131,7 @@ export class Register {
 
   /** The alarm, and 410: what was acknowledged is not there any more. */
   bytesMissing(row: UploadRow, cause?: unknown): ServiceError {
-    this.#known.delete(row.id)
+    this.#drop(row.id)
     this.#parts.events.uploadBytesMissing({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
     return new ServiceError('upload_expired', 'The bytes of this upload are gone; start a new one.', { cause })
   }
@@ -132,6 +140,11 @@ export class Register {
   assertUsable({ row, missing }: Open): void {
     this.assertAlive(row)
     if (missing) throw this.bytesMissing(row)
+  }
+
+  /** An upload's bytes, whether or not its row is at hand. */
+  stagedOf(id: string): Staged {
+    return this.#known.get(id)?.staged ?? this.#parts.staging.of(id)
   }
 
   /** The upload's row as it stands; 404 for an unknown one. */
@@ -155,7 +168,7 @@ export class Register {
     const lastByteAtMs = clock.now()
     await db.write(
       must(offsetReached({ id: open.row.id, offset, lastByteAtMs }), () => {
-        this.#known.delete(open.row.id)
+        this.#drop(open.row.id)
         return closed()
       }),
       ...also,
@@ -197,6 +210,7 @@ export class Register {
 
   /** Takes in the row of an upload that has just begun. */
   add(row: UploadRow): Open {
-    return this.#keepAtHand({ row, savedOffset: row.offset, users: 0, refused: false, missing: false })
+    const staged = this.#parts.staging.of(row.id)
+    return this.#keepAtHand({ row, staged, savedOffset: row.offset, users: 0, refused: false, missing: false })
   }
 }

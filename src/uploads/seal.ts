@@ -29,15 +29,15 @@ export const seal = (core: Core, id: string, what: Seal): Promise<void> =>
   core.register.using(id, (open) => sealOpen(core, open, what))
 
 async function sealOpen(core: Core, open: Open, { length, callLogId, also = [] }: Seal): Promise<void> {
-  const { db, staging, space, clock, register } = core
-  const { row } = open
+  const { db, space, clock, register } = core
+  const { row, staged } = open
   register.assertDeferred(open)
   if (length !== row.offset) throw new Error(`${row.offset} bytes of an upload cannot be sealed as ${length}`)
   await space.reserve({ id: row.id, length, offset: length })
-  const size = staging.sizeAtHand(row.id) ?? (await staging.sizeOf(row.id)) ?? 0
+  const size = staged.sizeAtHand() ?? (await staged.size()) ?? 0
   if (size < length) throw register.bytesMissing(row)
   // What lies beyond was written, and never acknowledged.
-  if (size > length) await staging.truncate(row.id, length)
+  if (size > length) await staged.truncate(length)
   const key = row.key ?? keyFor(row, callLogId, clock.now())
   await db.write(must(uploadSealed({ id: row.id, length, callLogId, key }), closed), ...also)
   Object.assign(row, { state: 'finishing', length, callLogId, key })

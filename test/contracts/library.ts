@@ -11,7 +11,7 @@ import { noise } from '../support/tus.ts'
 export interface LibraryHome {
   library: Library
   /** By which bytes arrive. */
-  staging: Pick<Staging, 'append' | 'moveTo'>
+  staging: Pick<Staging, 'of'>
   close(): Promise<void>
 }
 
@@ -34,8 +34,9 @@ export function libraryContract(name: string, make: () => Promise<LibraryHome>):
 
     async function kept(bytes: Buffer): Promise<string> {
       const [id, key] = [newId(), `lead-${newId()}/${newId()}.wav`]
-      await home.staging.append(Readable.from([Buffer.from(bytes)], { objectMode: false }), id, 0)
-      await home.staging.moveTo(id, key)
+      const staged = home.staging.of(id)
+      await staged.append(Readable.from([Buffer.from(bytes)], { objectMode: false }), 0)
+      await staged.moveTo(key)
       return key
     }
 

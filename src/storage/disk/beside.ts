@@ -15,40 +15,34 @@ import { syncDirectory } from './durability.ts'
 /** As much as is compared at once. */
 const PIECE_BYTES = 256 * 1024
 const WHOLE = 'whole-'
-/** Beyond this many known folders, all are synced once more. */
-const MAX_NAMED = 2_000
 
 interface Parts {
   directory: string
-  /** Where an upload's own file lies. */
-  pathOf(id: string): string
-  /** Its folder. */
-  besideOf(id: string): string
-  forget(id: string): void
+  /** Where the upload's own bytes lie. */
+  file: string
+  /** Where lies what is beside them. */
+  folder: string
+  /** The upload's own file is replaced. */
+  forget(): void
 }
 
-export function besideOnDisk(staging: Parts): Beside {
-  const { directory } = staging
+export function besideOnDisk({ directory, file: own, folder, forget }: Parts): Beside {
   const pathOf = (name: string) => path.join(directory, name)
-  const nameOf = (id: string, name: string) => path.join(path.basename(staging.besideOf(id)), name)
 
-  /** Folders whose names are on disk. */
-  const named = new Set<string>()
+  /** Whether the folder's name is on disk. */
+  let isNamed = false
 
-  async function folderFor(id: string): Promise<string> {
-    const folder = staging.besideOf(id)
+  async function makeFolder(): Promise<void> {
     const made = await mkdir(folder, { recursive: true, mode: 0o700 })
-    // Also where it was there before: who made it may have ended before its name was durable.
-    if (made !== undefined || !named.has(folder)) {
+    // Also where it was there before: the process that made it may have ended before its name was durable.
+    if (made !== undefined || !isNamed) {
       await syncDirectory(directory)
-      if (named.size >= MAX_NAMED) named.clear()
-      named.add(folder)
+      isNamed = true
     }
-    return folder
   }
 
-  async function write(id: string, name: string, source: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<string> {
-    const folder = await folderFor(id)
+  async function write(name: string, source: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<string> {
+    await makeFolder()
     const file = path.join(folder, `${name}-${randomBytes(6).toString('hex')}`)
     const handle = await open(file, 'wx', 0o600)
     try {
@@ -61,7 +55,7 @@ export function besideOnDisk(staging: Parts): Beside {
     }
     await handle.close()
     await syncDirectory(folder)
-    return nameOf(id, path.basename(file))
+    return path.join(path.basename(folder), path.basename(file))
   }
 
   /** The bytes of the stretches, one after the other. */
@@ -78,17 +72,17 @@ export function besideOnDisk(staging: Parts): Beside {
 
   return {
     read,
-    keep: (id: string, index: number, bytes: Buffer) => write(id, String(index), [bytes]),
-    compose: (id: string, stretches: AsyncIterable<Stretch>) => write(id, WHOLE.slice(0, -1), read(stretches)),
+    keep: (index: number, bytes: Buffer) => write(String(index), [bytes]),
+    compose: (stretches: AsyncIterable<Stretch>) => write(WHOLE.slice(0, -1), read(stretches)),
     isWhole: (name: string | null) => name !== null && path.basename(name).startsWith(WHOLE),
 
-    async become(id: string, name: string): Promise<boolean> {
-      staging.forget(id)
+    async become(name: string): Promise<boolean> {
+      forget()
       try {
-        await rename(pathOf(name), staging.pathOf(id))
+        await rename(pathOf(name), own)
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-        // Who renamed it may have ended before that was durable.
+        // The process that renamed it may have ended before that was durable.
         await syncDirectory(directory)
         return false
       }
@@ -107,9 +101,9 @@ export function besideOnDisk(staging: Parts): Beside {
     },
 
     remove: (name: string) => rm(pathOf(name), { force: true }),
-    clear(id: string): Promise<void> {
-      named.delete(staging.besideOf(id))
-      return rm(staging.besideOf(id), { force: true, recursive: true })
+    clear(): Promise<void> {
+      isNamed = false
+      return rm(folder, { force: true, recursive: true })
     },
   }
 }
