@@ -21,9 +21,10 @@ import { makeDirectory } from './storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from './storage/disk/disk-library.ts'
 import { DiskStaging } from './storage/disk/disk-staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
+import type { Staging } from './storage/staging.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { UploadLocker } from './uploads/locker.ts'
-import { Sweep } from './uploads/sweep.ts'
+import { Sweeper } from './uploads/sweeper.ts'
 
 export interface Service {
   readonly config: Config
@@ -32,12 +33,13 @@ export interface Service {
   readonly events: Events
   readonly db: SqliteDatabase
   readonly tokens: Tokens
+  readonly staging: Staging
   readonly library: DiskLibrary
   readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
   readonly locker: UploadLocker
-  readonly sweep: Sweep
+  readonly sweep: Sweeper
   close(): Promise<void>
 }
 
@@ -94,11 +96,10 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     crashAt: config.crashAt,
     staging,
   })
-  const sweep = new Sweep({
+  const sweep = new Sweeper({
     db,
+    staging,
     library,
-    uploadsDir: config.uploadsDir,
-    recordingsDir: config.recordingsDir,
     abandoned: await openForms(db),
     ingest,
     events,
@@ -113,6 +114,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     events,
     db,
     tokens,
+    staging,
     library,
     links,
     space,

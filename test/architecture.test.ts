@@ -73,16 +73,13 @@ const RULES: Rule[] = [
   {
     files: ['!{storage/**,commands/*,service.ts,serve.ts}'],
     never: ['storage/disk/*'],
-    // The core still walks the uploads and recordings directories of a disk.
-    but: ['uploads/{sweep,sweep-plan,strangers}.ts'],
     why: 'whoever has to do with bytes knows the contracts, and the composition alone which home keeps them',
   },
   {
     files: ['!{storage/disk,config,commands}/*'],
     never: ['node:fs', 'node:fs/promises'],
-    // The log's own file, the database's, the operator's keys, a thread that is named a file (the rest of media has a
-    // rule of its own); and the core's sweep, still.
-    but: ['log-output.ts', 'db/sqlite.ts', 'auth/keys.ts', 'media/!(inspect).ts', 'uploads/sweep.ts'],
+    // docs/architecture.md says of each why. The rest of media has a rule of its own.
+    but: ['log-output.ts', 'db/sqlite.ts', 'media/!(inspect).ts'],
     why: 'where bytes lie is known to their home',
   },
   {
@@ -206,6 +203,18 @@ test('the top of src holds what composes the rooms and what they stand on, and n
   expect(globSync('*.ts', { cwd: 'src' }).sort()).toEqual([...COMPOSITION, ...GROUND].sort())
 })
 
+/** Files that play one role, each in its room. */
+const ROLES: Readonly<Record<string, string>> = {
+  'routes.ts': 'the addresses of a room, for the app to mount',
+  'recordings.ts': 'what recordings are: to the tables, and to clients',
+}
+
+test('no two files have one name, unless they play one role', () => {
+  const names = globSync('**/*.ts', { cwd: 'src' }).map((file) => path.basename(file))
+  const twice = new Set(names.filter((name, i) => names.indexOf(name) !== i))
+  expect([...twice].sort()).toEqual(Object.keys(ROLES).sort())
+})
+
 describe('the table refuses', () => {
   test.for([
     ['errors.ts', "import type { Config } from './config.ts'"],
@@ -230,7 +239,7 @@ describe('the table refuses', () => {
     ['storage/disk/disk-staging.ts', "import { FileStore } from '@tus/file-store'"],
     ['doors/form/simple-upload.ts', "import { Upload } from '@tus/server'"],
     ['uploads/ingest.ts', "import type { IncomingMessage } from 'node:http'"],
-    ['uploads/sweep.ts', "import { x } from '../app.ts'"],
+    ['uploads/sweeper.ts', "import { x } from '../app.ts'"],
     ['uploads/finish.ts', "import type { Tokens } from '../auth/tokens.ts'"],
     ['leads/rights.ts', "import { callerOf } from '../auth/required.ts'"],
     ['auth/tokens.ts', "import { leads } from '../db/schema.ts'"],
@@ -251,7 +260,10 @@ describe('the table refuses', () => {
     ['leads/routes.ts', "import Sqlite from 'better-sqlite3'"],
     ['leads/routes.ts', "import { migrate } from 'drizzle-orm/better-sqlite3/migrator'"],
     ['leads/routes.ts', "import { text } from 'drizzle-orm/sqlite-core'"],
-    ['uploads/sweep.ts', "import { eq } from 'drizzle-orm'"],
+    ['uploads/sweeper.ts', "import { eq } from 'drizzle-orm'"],
+    ['uploads/sweeper.ts', "import { rm } from 'node:fs/promises'"],
+    ['uploads/strangers.ts', "import { libraryEntries } from '../storage/disk/library-entries.ts'"],
+    ['auth/keys.ts', "import { readFile } from 'node:fs/promises'"],
     ['db/uploads.ts', "import { openSqlite } from './sqlite.ts'"],
     ['service.ts', "import { pino } from 'pino'"],
     ['service.ts', "import './main.ts'"],

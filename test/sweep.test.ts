@@ -3,7 +3,6 @@ import path from 'node:path'
 import { eq, sql } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { leads, recordings, uploads } from '../src/db/schema.ts'
-import { quarantine } from '../src/storage/disk/quarantine.ts'
 import { strangers } from '../src/uploads/strangers.ts'
 import { planSweep, type Step } from '../src/uploads/sweep-plan.ts'
 import { movingClock, startService } from './support/service.ts'
@@ -18,13 +17,12 @@ const tus = tusClient(harness.tokens.telecaller)
 const plan = async (): Promise<Step[]> => {
   const { config, ...service } = harness.service
   const steps: Step[] = []
-  for await (const step of planSweep({ ...service, ...config, limits: config.uploads })) steps.push(step)
+  for await (const step of planSweep({ ...service, limits: config.uploads })) steps.push(step)
   return steps
 }
 const found = async (what: 'unknown' | 'stray'): Promise<string[]> => {
   const files: string[] = []
-  for await (const stranger of strangers({ ...harness.service, ...harness.service.config }))
-    if (stranger.what === what) files.push(stranger.file)
+  for await (const stranger of strangers(harness.service)) if (stranger.what === what) files.push(stranger.file)
   return files.sort()
 }
 const idOf = (url: string) => url.split('/').pop() as string
@@ -222,7 +220,7 @@ describe('bytes that belong to nothing', () => {
     const unknown = 'lead-y/call-y_20260101T000000Z_0123456789ab.wav'
     await put(at('recordings', unknown))
     const { library } = harness.service
-    const aside = await quarantine(library.directory, unknown, clock.now())
+    const aside = await library.quarantine(unknown, clock.now())
     expect(aside).toMatch(/^\.quarantine\/\d{4}-\d\d-\d\d\/lead-y\/call-y_/)
     clock.advance(7 * 24 * HOUR)
     await sweep()

@@ -4,7 +4,6 @@
  * A file is judged once, at the start. An address is asked when it is needed, and may answer anything: what it fails at
  * is no fault of the token, and is not kept.
  */
-import { readFile } from 'node:fs/promises'
 import {
   createLocalJWKSet,
   createRemoteJWKSet,
@@ -17,6 +16,7 @@ import {
 } from 'jose'
 import { ConfigError, type KeySetting } from '../config/config.ts'
 import { keptSecret } from '../config/kept-secret.ts'
+import { inKeyFile } from '../config/key-file.ts'
 
 /** @throws ConfigError for a file that holds no key that could be used */
 export async function keysOf(key: KeySetting): Promise<Uint8Array | JWTVerifyGetKey> {
@@ -52,17 +52,12 @@ const fetchSet: FetchImplementation = async (url, options) => {
   return new Response(text)
 }
 
-async function setInFile(file: string): Promise<JSONWebKeySet> {
-  try {
-    const { set, faults } = await judged(await readFile(file, 'utf8'))
+const setInFile = (file: string): Promise<JSONWebKeySet> =>
+  inKeyFile(file, async (text) => {
+    const { set, faults } = await judged(text)
     if (faults.includes(PRIVATE)) throw new Error(`a key in it ${PRIVATE}: expected public keys`)
     return set
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const sentence = code === undefined ? message : `it can't be read (${code}): ${EXPECTED}`
-    throw new ConfigError([`RECORDINGS_JWKS_FILE is \`${file}\`: ${sentence}`])
-  }
-}
+  })
 
 const EXPECTED = 'expected a JSON Web Key Set, {"keys":[…]}'
 const PRIVATE = 'is a secret or a private one'

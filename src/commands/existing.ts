@@ -7,9 +7,13 @@ import { knowsRecordings } from '../db/recordings.ts'
 import { openForReading, type ReadingDatabase } from '../db/sqlite.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
+import { DiskStaging } from '../storage/disk/disk-staging.ts'
+import type { Staging } from '../storage/staging.ts'
 
 export interface Existing {
   db: ReadingDatabase
+  /** Its directory may be missing. */
+  staging: Staging
   library: DiskLibrary
   /** Whether the tables know a recording at all. */
   isUsed: boolean
@@ -27,6 +31,7 @@ export async function openExisting(config: Config): Promise<Existing> {
     const library = await openDiskLibrary(config.recordingsDir)
     return {
       db,
+      staging: new DiskStaging({ directory: config.uploadsDir, library }),
       library,
       isUsed,
       async close() {

@@ -8,7 +8,6 @@ import type { Config } from '../config/config.ts'
 import { recordingsAfter } from '../db/recordings.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
-import { quarantine } from '../storage/disk/quarantine.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
 import { planSweep, type Step } from '../uploads/sweep-plan.ts'
 import { assertDirectory, type Existing, openExisting } from './existing.ts'
@@ -59,17 +58,11 @@ async function* judged(parts: Parameters<typeof strangers>[0]) {
 }
 
 async function plan(config: Config, clock: Clock): Promise<void> {
-  const { db, library, close } = await openExisting(config)
-  const parts = {
-    db,
-    library,
-    uploadsDir: config.uploadsDir,
-    recordingsDir: config.recordingsDir,
-    clock,
-    limits: config.uploads,
-  }
+  const { db, staging, library, close } = await openExisting(config)
+  const parts = { db, staging, library, clock, limits: config.uploads }
   let steps = 0
   try {
+    await assertDirectory(config.uploadsDir, 'RECORDINGS_UPLOADS_DIR')
     for await (const step of planSweep(parts)) {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
@@ -85,19 +78,19 @@ async function plan(config: Config, clock: Clock): Promise<void> {
 async function carryOut(config: Config, setUnknownAside: boolean, clock: Clock): Promise<number> {
   const log = createLog({ ...config, logLevel: 'silent' })
   const service = await createService(config, clock, log, 0)
-  const { events } = service
+  const { events, library } = service
   let steps = 0
   try {
     await service.sweep.runWhole((step) => {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
     })
-    for await (const stranger of judged({ ...service, recordingsDir: config.recordingsDir })) {
+    for await (const stranger of judged(service)) {
       if (!setUnknownAside || stranger.what !== 'unknown') {
         say(sentence(stranger))
         continue
       }
-      const to = await quarantine(config.recordingsDir, stranger.file, clock.now())
+      const to = await library.quarantine(stranger.file, clock.now())
       steps += 1
       say(`set aside recordings/${stranger.file} (${inUnits(stranger.bytes)}): for a week in recordings/${to}`)
     }

@@ -6,6 +6,7 @@
  * from the staging (`moveTo`). Errors of a home keep their `code`; ENOENT says that nothing lies under the key.
  */
 import type { Bytes, BytesReader, Room } from './bytes.ts'
+import type { Entry } from './entry.ts'
 
 export interface Library {
   /**
@@ -20,6 +21,27 @@ export interface Library {
   sizeOf(key: string): Promise<number | undefined>
   /** Removes what lies under the key, for good when it resolves; its absence is fine. Who holds it may read on. */
   remove(key: string): Promise<void>
+
+  /**
+   * All that lies here but leftovers and what is in quarantine, in any order: what lies under a key has it for a name,
+   * other names are not the service's. What goes meanwhile may be left out.
+   */
+  entries(): AsyncIterable<Entry>
+  /** What is here for a moment only, on its way in, or because its process died on the way. */
+  leftovers(): AsyncIterable<Entry>
+  /**
+   * Takes what lies under a key out of the library, durably, into the quarantine of the day. An operator can bring it
+   * back from there.
+   *
+   * @returns where it lies from now on, in the words of an operator
+   * @throws ENOENT when nothing lies under the key
+   */
+  quarantine(key: string, nowMs: number): Promise<string>
+  /** The quarantine, a day at a time; each was changed last when it ended. */
+  quarantined(): AsyncIterable<Entry>
+  /** Removes a leftover or a day of the quarantine by its name; its absence is fine. */
+  discard(name: string): Promise<void>
+
   room(): Promise<Room>
   /** Rejects when a write is not taken just now. */
   probe(): Promise<void>

@@ -7,6 +7,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { BytesReader, Room, Scratch } from './bytes.ts'
+import type { Entry } from './entry.ts'
 
 /** What the bytes of one write must fulfil to count. */
 export interface BodyCheck {
@@ -76,6 +77,12 @@ export interface Beside {
   remove(name: string): Promise<void>
   /** Removes all that is beside the upload. */
   clear(): Promise<void>
+}
+
+/** Something in the staging: an upload's bytes, what is beside them, or what a crash has left of a body or a probe. */
+export interface StagedEntry extends Entry {
+  /** The upload, or the body, that it is of; undefined for what is there for a moment only, such as a probe. */
+  uploadId: string | undefined
 }
 
 /**
@@ -166,7 +173,12 @@ export interface Staging {
    */
   of(id: string, segments?: readonly Segment[]): Staged
 
-  /** A place for a request's body that memory has no room for. @param name unique; the sweep finds it by it */
+  /** All that lies here, in any order; what the home has not made itself is not told. What goes meanwhile may be left out. */
+  entries(): AsyncIterable<StagedEntry>
+  /** Removes an entry by its name, and all that is in it; its absence is fine. */
+  remove(name: string): Promise<void>
+
+  /** A place for a request's body that memory has no room for. @param name unique; an entry has it after a crash */
   scratch(name: string): Promise<Scratch>
   room(): Promise<Room>
   /** Rejects when a write is not taken just now. */

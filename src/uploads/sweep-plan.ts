@@ -1,4 +1,3 @@
-import path from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -7,40 +6,47 @@ import { isRecorded, recordingsAfter } from '../db/recordings.ts'
 import { tombstonesAfter } from '../db/tombstones.ts'
 import { uploadById } from '../db/uploads.ts'
 import { forgettableAfter, type Memory, neededAmong, openUploadsAfter, uploadKeysAfter } from '../db/uploads-swept.ts'
-import { PROBE } from '../storage/disk/durability.ts'
-import { namesIn, seen } from '../storage/disk/look.ts'
-import { overdue } from '../storage/disk/quarantine.ts'
+import type { Entry } from '../storage/entry.ts'
 import type { Library } from '../storage/library.ts'
+import type { Staging } from '../storage/staging.ts'
 import { KEPT_MS } from './idempotency.ts'
 import { isFinal, isPartial } from './parts.ts'
-import { SAFE_AGE_MS } from './strangers.ts'
 import { expiryOf, isOpen } from './upload.ts'
 
 export const STEP = 100
 /** A closed upload is remembered for this many times the expiry: at least once from its end on. */
 const REMEMBERED_EXPIRIES = 2
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+/** What is younger may be on its way to or from its row. */
+export const SAFE_AGE_MS = 3_600_000
+/** What an operator had set aside can be brought back for so long. */
+const QUARANTINED_MS = 7 * 86_400_000
 
-/** One thing to do. Files are relative to the directory that is named. */
+interface Removal {
+  act: 'remove'
+  /** As its store calls it. */
+  file: string
+  bytes: number
+  why: string
+}
+
+/** One thing to do. */
 export type Step =
   | { act: 'finish'; uploadId: string }
   | { act: 'expire'; uploadId: string; offset: number }
-  | { act: 'remove'; from: 'uploads' | 'recordings'; file: string; bytes: number; why: string }
+  | (Removal & { from: 'uploads' })
+  | (Removal & { from: 'recordings'; what: 'key' | 'leftover' })
   | { act: 'forget'; uploadId: string }
   | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
   | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
 
 export interface PlanParts {
   db: Reading
-  library: Pick<Library, 'sizeOf'>
-  uploadsDir: string
-  recordingsDir: string
+  staging: Pick<Staging, 'of' | 'entries'>
+  library: Pick<Library, 'sizeOf' | 'leftovers' | 'quarantined'>
   clock: Clock
   limits: Pick<Config['uploads'], 'expiresAfterMs'>
 }
-
-const isProbe = (name: string) => name.startsWith(PROBE)
 
 /** Since when uploads that are over must have been silent to be forgotten. */
 export const memoryOf = ({ clock, limits }: Pick<PlanParts, 'clock' | 'limits'>): Memory => ({
@@ -52,7 +58,8 @@ export const memoryOf = ({ clock, limits }: Pick<PlanParts, 'clock' | 'limits'>)
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
   yield* deletedRecordings(parts)
   yield* openUploads(parts)
-  yield* strayBytes(parts)
+  yield* stagedStrays(parts)
+  yield* leftovers(parts)
   yield* quarantined(parts)
   yield* unrecordedFiles(parts)
   yield* closedUploads(parts)
@@ -73,10 +80,23 @@ export async function* pages<Row extends { id: string }>(
   }
 }
 
-async function* openUploads({ db, library, uploadsDir, clock, limits }: PlanParts): AsyncGenerator<Step> {
+/** Some at a time, each a question to the tables. */
+export async function* batches<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
+  let batch: T[] = []
+  for await (const each of all) {
+    batch.push(each)
+    if (batch.length < STEP) continue
+    yield batch
+    batch = []
+    await breathe()
+  }
+  if (batch.length > 0) yield batch
+}
+
+async function* openUploads({ db, staging, library, clock, limits }: PlanParts): AsyncGenerator<Step> {
   const open = pages((after) => openUploadsAfter(db, after, STEP))
   for await (const row of open) {
-    const staged = (await seen(path.join(uploadsDir, row.id)))?.bytes
+    const staged = await staging.of(row.id).size()
     const isThere = staged !== undefined && staged >= row.offset
     const isMoved =
       staged === undefined && row.key !== null && row.length !== null && (await library.sizeOf(row.key)) === row.length
@@ -102,49 +122,46 @@ export async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' |
   const all = pages((after) => tombstonesAfter(db, after, STEP))
   for await (const { id: file } of all) {
     const bytes = (await library.sizeOf(file)) ?? 0
-    yield { act: 'remove', from: 'recordings', file, bytes, why: 'its recording was deleted' }
+    yield { act: 'remove', from: 'recordings', what: 'key', file, bytes, why: 'its recording was deleted' }
   }
 }
 
-/** Files, and folders beside them, in the uploads directory whose upload is over or was never there. */
-async function* strayBytes({ db, uploadsDir, recordingsDir, clock }: PlanParts): AsyncGenerator<Step> {
-  const young = (changedAtMs: number) => changedAtMs > clock.now() - SAFE_AGE_MS
-  for await (const names of namesIn(uploadsDir)) {
-    const ours = names.filter((name) => UUID.test(name.split('.', 1)[0] ?? ''))
-    const ids = [...new Set(ours.map((name) => name.split('.', 1)[0] as string))]
-    const needed = await neededAmong(db, ids)
-    for (const file of ours) {
-      const isNeeded = needed.get(file.split('.', 1)[0] as string)
-      if (isNeeded) continue
-      const it = await seen(path.join(uploadsDir, file))
+const MOMENTARY = 'it was there for a moment only'
+
+const isYoung = ({ changedAtMs }: Entry, { clock }: PlanParts) => changedAtMs > clock.now() - SAFE_AGE_MS
+
+/** Bytes of uploads that are over or were never there, what is beside them, and what was there for a moment only. */
+async function* stagedStrays(parts: PlanParts): AsyncGenerator<Step> {
+  const { db, staging } = parts
+  for await (const entries of batches(staging.entries())) {
+    const ids = new Set(entries.flatMap(({ uploadId }) => uploadId ?? []))
+    const needed = await neededAmong(db, [...ids])
+    for (const entry of entries) {
+      const { name: file, bytes, uploadId } = entry
+      const isNeeded = uploadId === undefined ? undefined : needed.get(uploadId)
       // An upload that is over never opens again: what a crash left of it can go at once.
-      if (it && (isNeeded === false || !young(it.changedAtMs))) {
-        const why = isNeeded === false ? 'its upload is over' : 'no row knows it'
-        yield { act: 'remove', from: 'uploads', file, bytes: it.bytes, why }
-      }
+      if (isNeeded || (isNeeded === undefined && isYoung(entry, parts))) continue
+      const unknown = uploadId === undefined ? MOMENTARY : 'no row knows it'
+      yield { act: 'remove', from: 'uploads', file, bytes, why: isNeeded === false ? 'its upload is over' : unknown }
     }
-    await breathe()
   }
-  for (const [from, folder, isOurs] of [
-    ['recordings', path.join(recordingsDir, '.incoming'), () => true],
-    ['recordings', recordingsDir, isProbe],
-    ['uploads', uploadsDir, isProbe],
-  ] as const) {
-    for await (const names of namesIn(folder)) {
-      for (const name of names.filter(isOurs)) {
-        const it = await seen(path.join(folder, name))
-        if (!it || young(it.changedAtMs)) continue
-        const file = path.relative(from === 'uploads' ? uploadsDir : recordingsDir, path.join(folder, name))
-        yield { act: 'remove', from, file, bytes: it.bytes, why: 'it was there for a moment only' }
-      }
-    }
+}
+
+/** What a recording's way into the library has left when its process died. */
+async function* leftovers(parts: PlanParts): AsyncGenerator<Step> {
+  for await (const entry of parts.library.leftovers()) {
+    const { name: file, bytes } = entry
+    if (isYoung(entry, parts)) continue
+    yield { act: 'remove', from: 'recordings', what: 'leftover', file, bytes, why: MOMENTARY }
   }
 }
 
 /** What an operator had set aside as unknown, when its week is over. */
-async function* quarantined({ recordingsDir, clock }: PlanParts): AsyncGenerator<Step> {
-  for await (const { folder, bytes } of overdue(recordingsDir, clock.now())) {
-    yield { act: 'remove', from: 'recordings', file: folder, bytes, why: 'its week in quarantine is over' }
+async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
+  for await (const { name: file, bytes, changedAtMs } of library.quarantined()) {
+    if (changedAtMs > clock.now() - QUARANTINED_MS) continue
+    const why = 'its week in quarantine is over'
+    yield { act: 'remove', from: 'recordings', what: 'leftover', file, bytes, why }
   }
 }
 
@@ -154,7 +171,8 @@ async function* unrecordedFiles({ db, library }: PlanParts): AsyncGenerator<Step
   for await (const { state, key, recordingId } of all) {
     if (isOpen({ state }) || key === null || recordingId !== null) continue
     const bytes = await library.sizeOf(key)
-    if (bytes !== undefined) yield { act: 'remove', from: 'recordings', file: key, bytes, why: 'it is no recording' }
+    if (bytes === undefined) continue
+    yield { act: 'remove', from: 'recordings', what: 'key', file: key, bytes, why: 'it is no recording' }
   }
 }
 

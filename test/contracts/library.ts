@@ -112,9 +112,58 @@ export function libraryContract(name: string, make: () => Promise<LibraryHome>):
       held.release()
     })
 
+    test('tells of all that lies in it by its key, with its size and its age', async () => {
+      const startedAtMs = Date.now()
+      const keys = [await kept(noise(100)), await kept(noise(200)), await kept(noise(300))]
+      const entries = (await Array.fromAsync(library.entries())).filter(({ name }) => keys.includes(name))
+      expect(entries.map(({ name, bytes }) => [name, bytes]).sort()).toEqual(
+        keys.map((key, i) => [key, 100 * (i + 1)]).sort(),
+      )
+      for (const { changedAtMs } of entries) {
+        expect(changedAtMs).toBeGreaterThan(startedAtMs - 5_000)
+        expect(changedAtMs).toBeLessThan(Date.now() + 5_000)
+      }
+      expect(await Array.fromAsync(library.leftovers())).toEqual([])
+    })
+
+    test('takes what lies under a key into the quarantine of a day, and gives that up as a whole', async () => {
+      const quarantined = () => Array.fromAsync(library.quarantined())
+      const keys = [await kept(noise(1_000)), await kept(noise(2_000)), await kept(noise(4_000))]
+      const [first, second, other] = keys as [string, string, string]
+      const [day, dayAfter] = [Date.UTC(2026, 10, 22), Date.UTC(2026, 10, 23)]
+      expect(await library.quarantine(first, day + 1)).toContain(first)
+      await library.quarantine(second, dayAfter - 1)
+      await library.quarantine(other, dayAfter)
+      for (const key of keys) {
+        expect(await library.sizeOf(key)).toBeUndefined()
+        await expect((async () => library.acquire(key))()).rejects.toMatchObject({ code: 'ENOENT' })
+      }
+      const names = (await Array.fromAsync(library.entries())).map(({ name }) => name)
+      expect(names.filter((name) => keys.some((key) => name.includes(key)))).toEqual([])
+      const days = (await quarantined()).sort((a, b) => a.changedAtMs - b.changedAtMs)
+      expect(days.map(({ bytes, changedAtMs }) => [bytes, changedAtMs])).toEqual([
+        [3_000, dayAfter],
+        [4_000, dayAfter + 86_400_000],
+      ])
+      for (const _ of [1, 2]) await library.discard(days[0]?.name as string)
+      expect(await quarantined()).toEqual([days[1]])
+      await library.discard(days[1]?.name as string)
+      expect(await quarantined()).toEqual([])
+      await expect(library.quarantine(first, day)).rejects.toMatchObject({ code: 'ENOENT' })
+    })
+
+    test('discards nothing that lies under a key', async () => {
+      const key = await kept(noise(100))
+      for (const name of [key, key.split('/')[0] as string, '..', '']) {
+        await expect(library.discard(name)).rejects.toThrow()
+      }
+      expect(await library.sizeOf(key)).toBe(100)
+    })
+
     test('refuses a key that leads out of it', async () => {
       await expect((async () => library.acquire('../a'))()).rejects.toThrow(/leaves/)
       await expect((async () => library.sizeOf('lead/../../a'))()).rejects.toThrow(/leaves/)
+      await expect(library.quarantine('../a', 0)).rejects.toThrow(/leaves/)
     })
 
     test('tells what it has room for, and takes a probe', async () => {

@@ -298,6 +298,34 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       })
     })
 
+    test('tells of all that lies in it, whose it is and how old, and removes it by its name', async () => {
+      const upload = new Owned(home)
+      const startedAtMs = Date.now()
+      await upload.append(noise(700), 0)
+      await upload.staged.beside.keep(3, noise(100))
+      const entriesOf = async (of: Staging) =>
+        (await Array.fromAsync(of.entries())).filter(({ uploadId }) => uploadId === upload.staged.id)
+      const entries = await entriesOf(home.again())
+      expect(entries.length).toBeGreaterThanOrEqual(2)
+      expect(entries.map(({ bytes }) => bytes)).toContain(700)
+      for (const { changedAtMs } of entries) {
+        expect(changedAtMs).toBeGreaterThan(startedAtMs - 5_000)
+        expect(changedAtMs).toBeLessThan(Date.now() + 5_000)
+      }
+      for (const _ of [1, 2]) for (const { name } of entries) await staging.remove(name)
+      expect(await entriesOf(staging)).toEqual([])
+      await expect(bytesOf(upload.again())).rejects.toMatchObject({ code: 'ENOENT' })
+    })
+
+    test('removes nothing by a name that it has not given', async () => {
+      const [upload, bytes] = [new Owned(home), noise(100)]
+      await upload.append(bytes, 0)
+      for (const name of ['..', '', `${upload.staged.id}/../..`, 'README']) {
+        await expect(staging.remove(name)).rejects.toThrow()
+      }
+      expect(await bytesOf(upload.again())).toEqual(bytes)
+    })
+
     test('lends a place for a body, which is gone when it is closed', async () => {
       const [name, bytes] = [`${newId()}.body`, noise(1_000)]
       for (const _ of [1, 2]) {

@@ -8,7 +8,7 @@ import { DiskStaging } from '../../src/storage/disk/disk-staging.ts'
 export async function diskStores() {
   const root = mkdtempSync(path.join(tmpdir(), 'stores-'))
   const [uploads, recordings] = ['uploads', 'recordings'].map((name) => path.join(root, name)) as [string, string]
-  mkdirSync(recordings)
+  for (const directory of [uploads, recordings]) mkdirSync(directory)
   const library = await openDiskLibrary(recordings)
   const staging = new DiskStaging({ directory: uploads, library })
   return {

@@ -2,9 +2,9 @@
  * POST: a creation, with its first bytes or without; or several partial uploads made into one.
  */
 import { checksumOf } from './checksum.ts'
-import { concatenate } from './concatenate.ts'
 import { askedBy, type Context, type Exchange } from './context.ts'
 import { exchange, type TusDoor } from './exchange.ts'
+import { concatenate } from './final-upload.ts'
 import { creationOf } from './headers.ts'
 
 export async function create(door: TusDoor, at: Exchange): Promise<void> {

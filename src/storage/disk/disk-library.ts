@@ -9,12 +9,10 @@ import path from 'node:path'
 import type { Library } from '../library.ts'
 import { probeDirectory, syncDirectory } from './durability.ts'
 import { fileReader } from './file-reader.ts'
+import { daysSetAside, discardIn, INCOMING, leftoversIn, libraryEntries, setAside } from './library-entries.ts'
 import { moveFile } from './move.ts'
 import { createOpenFiles } from './open-files.ts'
 import { roomIn } from './room.ts'
-
-/** Files on their way in from another file system; no key begins so. */
-export const INCOMING = '.incoming'
 
 export interface DiskLibrary extends Library {
   readonly directory: string
@@ -100,6 +98,12 @@ export async function openDiskLibrary(
     })
   }
 
+  async function quarantine(key: string, nowMs: number): Promise<string> {
+    pathOf(key)
+    openFiles.forget(key)
+    return setAside(directory, key, nowMs)
+  }
+
   return {
     directory,
     put,
@@ -108,6 +112,11 @@ export async function openDiskLibrary(
     reader: (key) => fileReader(pathOf(key)),
     sizeOf: (key) => sizeOfFile(pathOf(key)),
     remove,
+    entries: () => libraryEntries(directory),
+    leftovers: () => leftoversIn(directory),
+    quarantine,
+    quarantined: () => daysSetAside(directory),
+    discard: (name) => discardIn(directory, name),
     room: () => roomIn(directory),
     probe: () => probeDirectory(directory),
     close: openFiles.close,

@@ -1,33 +1,31 @@
 /** Looking at what lies in a directory, while others change it: what is gone by then is no fault. */
-import { lstat, opendir, stat } from 'node:fs/promises'
+import { lstat, opendir } from 'node:fs/promises'
+import path from 'node:path'
+import type { Entry } from '../entry.ts'
 
 const STEP = 100
 
 const isGone = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
-/** Size and age of what lies there; undefined when it is gone. */
-export async function seen(file: string): Promise<{ bytes: number; changedAtMs: number } | undefined> {
-  try {
-    const { size, mtimeMs, ctimeMs } = await stat(file)
-    return { bytes: size, changedAtMs: Math.max(mtimeMs, ctimeMs) }
-  } catch (error) {
-    if (isGone(error)) return undefined
-    throw error
-  }
+/** An entry of a directory. */
+export interface Seen extends Entry {
+  /** A link is none, whatever it leads to. */
+  isFolder: boolean
 }
 
-/** A link is none, whatever it leads to. */
-export async function isFolder(file: string): Promise<boolean> {
+async function seen(folder: string, name: string): Promise<Seen[]> {
   try {
-    return (await lstat(file)).isDirectory()
+    const stats = await lstat(path.join(folder, name))
+    const changedAtMs = Math.max(stats.mtimeMs, stats.ctimeMs)
+    return [{ name, bytes: stats.size, changedAtMs, isFolder: stats.isDirectory() }]
   } catch (error) {
-    if (isGone(error)) return false
+    if (isGone(error)) return []
     throw error
   }
 }
 
 /** The names in a folder, some at a time; none where it is missing, or no folder. */
-export async function* namesIn(folder: string): AsyncGenerator<string[]> {
+async function* namesIn(folder: string): AsyncGenerator<string[]> {
   let names: string[] = []
   try {
     for await (const entry of await opendir(folder)) {
@@ -40,4 +38,20 @@ export async function* namesIn(folder: string): AsyncGenerator<string[]> {
     if (!isGone(error)) throw error
   }
   if (names.length > 0) yield names
+}
+
+/** What lies in a folder under names that fit; nothing where it is missing, or no folder. */
+export async function* entriesIn(folder: string, fits: (name: string) => boolean = () => true): AsyncGenerator<Seen> {
+  for await (const names of namesIn(folder)) {
+    yield* (await Promise.all(names.filter(fits).map((name) => seen(folder, name)))).flat()
+  }
+}
+
+/** The bytes of all files in a folder, and in those inside it. */
+export async function bytesIn(folder: string): Promise<number> {
+  let sum = 0
+  for await (const { name, bytes, isFolder } of entriesIn(folder)) {
+    sum += isFolder ? await bytesIn(path.join(folder, name)) : bytes
+  }
+  return sum
 }

@@ -1,18 +1,16 @@
 /**
- * The sweep: finishes what is whole, expires what has been silent for too long, removes bytes that no row knows, and
+ * The sweeper: finishes what is whole, expires what has been silent for too long, removes bytes that no row knows, and
  * reports rows whose bytes are gone.
  *
  * It runs at start and on timers, in small steps, beside the requests.
  */
-import { rm } from 'node:fs/promises'
-import path from 'node:path'
 import { dropChunks } from '../db/chunks.ts'
 import type { Database } from '../db/database.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
-import { empty, QUARANTINE } from '../storage/disk/quarantine.ts'
 import type { Library } from '../storage/library.ts'
+import type { Staging } from '../storage/staging.ts'
 import type { Ingest } from './ingest.ts'
 import { deletedRecordings, memoryOf, type PlanParts, pages, planSweep, STEP, type Step } from './sweep-plan.ts'
 import { isWhole } from './upload.ts'
@@ -27,6 +25,7 @@ const RETRY_AFTER_AT_MOST_MS = 120_000
 
 interface Parts extends PlanParts {
   db: Database
+  staging: Staging
   library: Library
   /** Uploads of forms that were open before the first request: they ended with the process that served it. */
   abandoned: readonly string[]
@@ -34,7 +33,7 @@ interface Parts extends PlanParts {
   events: Events
 }
 
-export class Sweep {
+export class Sweeper {
   readonly #parts: Parts
   readonly #failed = new Map<string, { tries: number; againAtMs: number }>()
   #timer: NodeJS.Timeout | undefined
@@ -120,9 +119,9 @@ export class Sweep {
   }
 
   async #remove(step: Step & { act: 'remove' }): Promise<void> {
-    const { db, library, uploadsDir, recordingsDir, events } = this.#parts
-    if (step.from === 'uploads') await rm(path.join(uploadsDir, step.file), { recursive: true, force: true })
-    else if (step.file.startsWith(`${QUARANTINE}/`)) await empty(recordingsDir, step.file)
+    const { db, staging, library, events } = this.#parts
+    if (step.from === 'uploads') await staging.remove(step.file)
+    else if (step.what === 'leftover') await library.discard(step.file)
     else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
   }
