@@ -8,7 +8,8 @@ import { shuttingDown } from '../errors.ts'
 import { stillMay } from '../leads/rights.ts'
 import type { Core } from './core.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
-import { isOpen, newRow, tooLarge, type UploadIntent } from './upload.ts'
+import { onceUnsealed } from './seals.ts'
+import { isOpen, isWhole, newRow, tooLarge, type UploadIntent } from './upload.ts'
 
 const keyOf = ({ caller, leadId }: UploadIntent, { key }: Idempotency) => ({ callerId: caller.id, leadId, key })
 
@@ -18,13 +19,15 @@ export const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement
 
 /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
 export async function earlier(
-  { db, register }: Core,
+  { db, register, seals }: Core,
   intent: UploadIntent,
   idempotency: Idempotency,
 ): Promise<UploadRow | undefined> {
   const id = await uploadIdUnderKey(db, keyOf(intent, idempotency))
   if (id === undefined) return undefined
   const { row } = await register.load(id)
+  // The sweep may be ending it just now. A finish of one that is whole can be joined.
+  if (!isWhole(row)) await onceUnsealed(async () => seals.assertUnsealed(id))
   if ((!isOpen(row) && row.recordingId === null) || register.isExpired(row)) return undefined
   if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
   return row

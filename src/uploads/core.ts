@@ -13,6 +13,7 @@ import type { CallersLimit } from './callers-limit.ts'
 import type { Ends } from './end.ts'
 import type { Finishes } from './finish.ts'
 import type { Register } from './register.ts'
+import type { Seals } from './seals.ts'
 import type { Silence } from './silence.ts'
 
 export interface Core {
@@ -26,6 +27,7 @@ export interface Core {
   readonly limits: Config['uploads']
   readonly silence: Silence
   readonly register: Register
+  readonly seals: Seals
   readonly callersLimit: CallersLimit
   readonly ends: Ends
   readonly finishes: Finishes

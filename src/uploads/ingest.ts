@@ -53,7 +53,7 @@ function createCore({ crashAt, ...parts }: Parts, isDraining: () => boolean): Co
   const ends = new Ends({ ...parts, silence, register, seals })
   const callersLimit = createCallersLimit({ db, register, maxPerCaller: limits.maxPerCaller })
   const finishes = new Finishes({ ...parts, register, seals, ends, step })
-  return { ...parts, silence, register, callersLimit, ends, finishes, step, isDraining }
+  return { ...parts, silence, register, seals, callersLimit, ends, finishes, step, isDraining }
 }
 
 export function createIngest(parts: Parts) {

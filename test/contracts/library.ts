@@ -6,6 +6,7 @@ import { newId } from '../../src/ids.ts'
 import { TruncatedBytes } from '../../src/storage/bytes.ts'
 import type { Library } from '../../src/storage/library.ts'
 import type { Staging } from '../../src/storage/staging.ts'
+import { listOf } from '../support/lists.ts'
 import { noise } from '../support/tus.ts'
 
 export interface LibraryHome {
@@ -115,7 +116,7 @@ export function libraryContract(name: string, make: () => Promise<LibraryHome>):
     test('tells of all that lies in it by its key, with its size and its age', async () => {
       const startedAtMs = Date.now()
       const keys = [await kept(noise(100)), await kept(noise(200)), await kept(noise(300))]
-      const entries = (await Array.fromAsync(library.entries())).filter(({ name }) => keys.includes(name))
+      const entries = (await listOf(library.entries())).filter(({ name }) => keys.includes(name))
       expect(entries.map(({ name, bytes }) => [name, bytes]).sort()).toEqual(
         keys.map((key, i) => [key, 100 * (i + 1)]).sort(),
       )
@@ -123,11 +124,11 @@ export function libraryContract(name: string, make: () => Promise<LibraryHome>):
         expect(changedAtMs).toBeGreaterThan(startedAtMs - 5_000)
         expect(changedAtMs).toBeLessThan(Date.now() + 5_000)
       }
-      expect(await Array.fromAsync(library.leftovers())).toEqual([])
+      expect(await listOf(library.leftovers())).toEqual([])
     })
 
     test('takes what lies under a key into the quarantine of a day, and gives that up as a whole', async () => {
-      const quarantined = () => Array.fromAsync(library.quarantined())
+      const quarantined = () => listOf(library.quarantined())
       const keys = [await kept(noise(1_000)), await kept(noise(2_000)), await kept(noise(4_000))]
       const [first, second, other] = keys as [string, string, string]
       const [day, dayAfter] = [Date.UTC(2026, 10, 22), Date.UTC(2026, 10, 23)]
@@ -138,7 +139,7 @@ export function libraryContract(name: string, make: () => Promise<LibraryHome>):
         expect(await library.sizeOf(key)).toBeUndefined()
         await expect((async () => library.acquire(key))()).rejects.toMatchObject({ code: 'ENOENT' })
       }
-      const names = (await Array.fromAsync(library.entries())).map(({ name }) => name)
+      const names = (await listOf(library.entries())).map(({ name }) => name)
       expect(names.filter((name) => keys.some((key) => name.includes(key)))).toEqual([])
       const days = (await quarantined()).sort((a, b) => a.changedAtMs - b.changedAtMs)
       expect(days.map(({ bytes, changedAtMs }) => [bytes, changedAtMs])).toEqual([

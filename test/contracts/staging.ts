@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import type { Library } from '../../src/storage/library.ts'
 import type { BodyCheck, Segment, Staged, Staging } from '../../src/storage/staging.ts'
+import { listOf } from '../support/lists.ts'
 import { noise } from '../support/tus.ts'
 
 export interface StagingHome {
@@ -304,7 +305,7 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       await upload.append(noise(700), 0)
       await upload.staged.beside.keep(3, noise(100))
       const entriesOf = async (of: Staging) =>
-        (await Array.fromAsync(of.entries())).filter(({ uploadId }) => uploadId === upload.staged.id)
+        (await listOf(of.entries())).filter(({ uploadId }) => uploadId === upload.staged.id)
       const entries = await entriesOf(home.again())
       expect(entries.length).toBeGreaterThanOrEqual(2)
       expect(entries.map(({ bytes }) => bytes)).toContain(700)

@@ -2,14 +2,13 @@
  * What the bytes of a form's file are for: an upload of their own, or, under a key that has its recording, a look at
  * whether they are those of the first time.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Lead } from '../../db/schema.ts'
-import { asServiceError, ServiceError } from '../../errors.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
 import type { UploadLocker } from '../../uploads/locker.ts'
+import { onceUnsealed } from '../../uploads/seals.ts'
 import { isOpen, isWhole } from '../../uploads/upload.ts'
 
 export type Purpose = { uploadId: string; unlock(): Promise<void> } | { recordingId: string }
@@ -65,7 +64,9 @@ export async function begin(
       })
       if (row.id === id) return { uploadId: id, unlock: () => lock.unlock() }
       await lock.unlock()
-      const recordingId = await locker.hold(row.id, signal, () => outcomeOf(ingest, row.id, signal))
+      // The sweep may be ending or finishing what a dead process has left: it takes no lock.
+      const outcome = () => onceUnsealed(() => outcomeOf(ingest, row.id), signal)
+      const recordingId = await locker.hold(row.id, signal, outcome)
       if (recordingId !== undefined) return { recordingId }
     } catch (error) {
       await lock.unlock()
@@ -74,28 +75,11 @@ export async function begin(
   }
 }
 
-/** The sweep may be ending or finishing what a dead process has left: that is waited for, this often and so many times. */
-const LOOK_EVERY_MS = 50
-const LOOKS = 100
-
 /** The recording of an earlier request that has ended; one that ended without leaves nothing in the way. */
-async function outcomeOf(ingest: Ingest, id: string, signal: AbortSignal): Promise<string | undefined> {
-  for (let look = 1; ; look++) {
-    const row = await ingest.find(id)
-    if (row.recordingId !== null) return row.recordingId
-    try {
-      if (isWhole(row)) return (await ingest.finish(id)).recordingId
-      if (isOpen(row)) await ingest.cancel(id)
-      return undefined
-    } catch (error) {
-      if (asServiceError(error).code !== 'upload_closed') throw error
-      if (look === LOOKS) throw stillEnding()
-    }
-    await sleep(LOOK_EVERY_MS, undefined, { signal })
-  }
+async function outcomeOf(ingest: Ingest, id: string): Promise<string | undefined> {
+  const row = await ingest.find(id)
+  if (row.recordingId !== null) return row.recordingId
+  if (isWhole(row)) return (await ingest.finish(id)).recordingId
+  if (isOpen(row)) await ingest.cancel(id)
+  return undefined
 }
-
-const stillEnding = () =>
-  new ServiceError('upload_locked', 'The first try of this upload is still being ended; try again shortly.', {
-    headers: { 'Retry-After': '1' },
-  })

@@ -5,6 +5,7 @@ import type { UploadRow } from '../../db/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { endAnswer } from '../../http/early-answers.ts'
 import { headersOf } from '../../http/problem.ts'
+import { onceUnsealed } from '../../uploads/seals.ts'
 import { isAbandoned } from './abandon.ts'
 import { addressOfUpload, uploadHeaders } from './answers.ts'
 import { type Context, setContext, type TusParts } from './context.ts'
@@ -51,16 +52,20 @@ async function answerAgain(door: TusDoor, { req, res }: Context, id: string): Pr
   const gone = new AbortController()
   res.once('close', () => gone.abort())
   // The earlier creation may still be writing: it lets go first, so that the offset told is the last word.
-  const row = await locker.hold(id, gone.signal, async () => {
-    const row = await ingest.find(id)
-    // Its recording is there, also where its client has wanted to hear of the upload no more.
-    if (row.recordingId !== null) return row
-    if (row.state === 'terminated' || row.state === 'rejected') throw justEnded()
-    return ingest.view(id)
-  })
+  const look = () => onceUnsealed(() => asItStands(ingest, id), gone.signal)
+  const row = await locker.hold(id, gone.signal, look)
   const more = await uploadHeaders(door, 'POST', req, row)
   res.status(201).set({ Location: addressOfUpload(door, req, row), 'Upload-Offset': String(row.offset), ...more })
   await endAnswer(req, res, '')
+}
+
+/** @throws ServiceError 423 where the key has just become free */
+async function asItStands(ingest: TusDoor['ingest'], id: string): Promise<UploadRow> {
+  const row = await ingest.find(id)
+  // Its recording is there, also where its client has wanted to hear of the upload no more.
+  if (row.recordingId !== null) return row
+  if (['terminated', 'rejected', 'expired'].includes(row.state)) throw justEnded()
+  return ingest.view(id)
 }
 
 const justEnded = () =>

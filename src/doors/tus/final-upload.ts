@@ -4,6 +4,7 @@
  */
 import { newId } from '../../ids.ts'
 import type { Finished } from '../../uploads/finish.ts'
+import { onceUnsealed } from '../../uploads/seals.ts'
 import { addressOfUpload, recordingHeaders } from './answers.ts'
 import type { Context, TusParts } from './context.ts'
 import { intentOf, keyOf, promised } from './creation.ts'
@@ -23,7 +24,7 @@ export async function concatenate(parts: TusParts, context: Context, addresses: 
   // In one order for all, so that two requests for the same parts wait in a row and not for each other.
   const locked = [...partIds].sort().reduceRight<() => Promise<Finished>>(
     (work, id) => () => locker.hold(id, gone.signal, work),
-    () => ingest.concatenate(intent),
+    () => onceUnsealed(() => ingest.concatenate(intent), gone.signal),
   )
   const { upload, recording } = await locked()
   res
