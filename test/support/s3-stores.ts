@@ -25,6 +25,7 @@ export async function s3Stores(server: S3Server, endpoint = server.endpoint) {
   return {
     ...stores,
     bucket,
+    keepsWhatIsHeld: false,
     scratchDirectory,
     open,
     /** The staging as another instance has it: it knows nothing. */

@@ -3,7 +3,7 @@
  * stored as they are. What is left of it has segments that were stored just now.
  */
 import type { Readable } from 'node:stream'
-import { Gatherer, type GatherOptions, type Gathered } from './gatherer.ts'
+import { type Gathered, Gatherer, type GatherOptions } from './gatherer.ts'
 import { RecentBytes } from './recent-bytes.ts'
 
 /** How often bodies are asked whether what they brought has waited long enough. */

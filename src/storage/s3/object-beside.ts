@@ -1,7 +1,7 @@
 /** Chunks of an upload, each an object of its own: which of them count, and in which order, is told by rows. */
 import { randomBytes } from 'node:crypto'
 import type { Beside, Segment, Stretch } from '../staging.ts'
-import { UPLOADS } from './keys.ts'
+import { UPLOADS } from './bucket-layout.ts'
 import { rangeOf } from './ranges.ts'
 import type { ObjectStore } from './s3-client.ts'
 

@@ -8,10 +8,10 @@ import type { Readable } from 'node:stream'
 import type { Bytes, BytesReader, Room } from '../bytes.ts'
 import { NamelessFile } from '../disk/nameless-file.ts'
 import type { Entry } from '../entry.ts'
-import type { Library } from '../library.ts'
-import { QUARANTINE, RECORDINGS, recordingAt } from './keys.ts'
+import type { Described, Library } from '../library.ts'
+import { QUARANTINE, RECORDINGS, recordingAt } from './bucket-layout.ts'
 import { bytesOf, rangeOf } from './ranges.ts'
-import type { Described, ObjectStore } from './s3-client.ts'
+import type { ObjectStore } from './s3-client.ts'
 import { missing } from './store-fault.ts'
 
 /** A player asks for one recording many times within seconds; its size never changes. */
@@ -118,7 +118,6 @@ export class ObjectLibrary implements Library {
     return this.#store.sizeOf(recordingAt(key))
   }
 
-  /** An address under which a listener reads it from the store itself, for some seconds. */
   async addressOf(key: string, seconds: number, described: Described): Promise<string> {
     return this.#store.addressOf(recordingAt(key), seconds, described)
   }

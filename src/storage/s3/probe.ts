@@ -1,5 +1,5 @@
 /** Whether a store takes a write just now, asked seldom however often somebody wants to know. */
-import { PROBE } from './keys.ts'
+import { PROBE } from './bucket-layout.ts'
 import type { ObjectStore } from './s3-client.ts'
 
 const GOOD_FOR_MS = 5_000

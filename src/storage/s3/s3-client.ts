@@ -10,12 +10,10 @@ import type * as Sdk from '@aws-sdk/client-s3'
 import type { Config } from '../../config/config.ts'
 import { TruncatedBytes } from '../bytes.ts'
 import type { Entry } from '../entry.ts'
+import type { Described } from '../library.ts'
 import { StoreFault } from './store-fault.ts'
 
-export type StoreSettings = Pick<
-  NonNullable<Config['store']>,
-  'bucket' | 'prefix' | 'endpoint' | 'region' | 'pathStyle'
->
+export type StoreSettings = Omit<NonNullable<Config['store']>, 'memoryBytes'>
 
 const TRIES = 3
 const CONNECT_WITHIN_MS = 1_500
@@ -31,13 +29,6 @@ export interface Got {
   /** Of the whole object, in bytes. */
   size: number
   stream: Readable
-}
-
-/** What a listener's address says of the bytes, in the words of HTTP. */
-export interface Described {
-  contentType: string
-  disposition: string
-  cacheControl: string
 }
 
 /** A part of a multipart upload that is stored. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { NamelessFile } from '../disk/nameless-file.ts'
 import type { Segment } from '../staging.ts'
-import { recordingAt, UPLOADS } from './keys.ts'
+import { recordingAt, UPLOADS } from './bucket-layout.ts'
 import { bytesOf, rangeOf } from './ranges.ts'
 import type { RecentBytes } from './recent-bytes.ts'
 import type { ObjectStore, StoredPart } from './s3-client.ts'
