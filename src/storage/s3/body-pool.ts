@@ -16,6 +16,8 @@ export class BodyPool {
   readonly #limit: number
   readonly #running = new Set<Gatherer>()
   readonly #waiting = new Set<Gatherer>()
+  /** A handle that is dropped with bytes in memory, by an oversight, costs others no memory for ever. */
+  readonly #dropped = new FinalizationRegistry<number>((bytes) => this.give(bytes))
   #held = 0
   #ticker: NodeJS.Timeout | undefined
   #stopped = false
@@ -34,7 +36,7 @@ export class BodyPool {
     return this.#held >= this.#limit
   }
 
-  /** Gathers what the source brings; resolves when it has ended. What it leaves in memory is counted until `give`. */
+  /** Gathers what the source brings; resolves when it has ended. What it leaves in memory is counted until it is let go. */
   run(source: Readable, offset: number, options: Omit<GatherOptions, 'pool'>): Promise<Gathered> {
     const gatherer = new Gatherer(source, offset, { ...options, pool: this })
     this.#running.add(gatherer)
@@ -54,6 +56,16 @@ export class BodyPool {
   give(bytes: number): void {
     this.#held -= bytes
     this.#relieve()
+  }
+
+  /** What a body has left in memory is the owner's now. */
+  hold(owner: object, bytes: number): void {
+    this.#dropped.register(owner, bytes, owner)
+  }
+
+  letGo(owner: object, bytes: number): void {
+    this.#dropped.unregister(owner)
+    this.give(bytes)
   }
 
   /** Keeps what was stored at hand, as far as there is room. */

@@ -114,6 +114,7 @@ export class ObjectStaged implements Staged {
   #count({ offset, hash, tail }: Gathered, stored: readonly Segment[]): void {
     this.#pending.push(...stored)
     this.#tail = tail
+    if (tail) this.#home.pool.hold(this, tail.length)
     this.#hash = { hash, to: offset }
   }
 
@@ -188,8 +189,7 @@ export class ObjectStaged implements Staged {
     const tail = this.#tail
     if (!tail) return
     const segment = await this.#put(this.#stored, tail)
-    this.#tail = undefined
-    this.#home.pool.give(tail.length)
+    this.#dropTail()
     this.#pending.push(segment)
   }
 
@@ -296,7 +296,7 @@ export class ObjectStaged implements Staged {
   #dropTail(): void {
     const tail = this.#tail
     this.#tail = undefined
-    if (tail) this.#home.pool.give(tail.length)
+    if (tail) this.#home.pool.letGo(this, tail.length)
   }
 }
 
