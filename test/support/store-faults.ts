@@ -91,7 +91,8 @@ async function pass(from: IncomingMessage, to: NodeJS.WritableStream, fault: Fau
 const NONE = { delayMs: 0 }
 
 async function serve(upstream: URL, req: IncomingMessage, res: ServerResponse, fault: Fault): Promise<void> {
-  const cut = () => void req.socket.destroy()
+  const { socket } = req
+  const cut = () => void socket.destroy()
   if ('silentMs' in fault) {
     await sleep(fault.silentMs)
     return cut()
@@ -137,8 +138,9 @@ export async function faultyStore(upstream: string): Promise<FaultyStore> {
     const kind = kindOf(req.method as string, url)
     const nth = (counts[kind] ?? 0) + 1
     counts[kind] = nth
+    const { socket } = req
     // A client that leaves is no fault of the test.
-    serve(new URL(upstream), req, res, faultFor({ kind, url, nth }) ?? NONE).catch(() => req.socket.destroy())
+    serve(new URL(upstream), req, res, faultFor({ kind, url, nth }) ?? NONE).catch(() => socket.destroy())
   })
   server.on('connection', (socket) => {
     sockets.add(socket)
