@@ -67,12 +67,22 @@ const RULES: Rule[] = [
   },
   {
     files: ['storage/*'],
-    never: ['storage/disk/*'],
+    never: ['storage/disk/*', 'storage/s3/*'],
     why: 'a contract knows none of its homes',
   },
   {
+    files: ['storage/disk/*'],
+    never: ['storage/s3/*'],
+    why: 'a disk stands alone',
+  },
+  {
+    files: ['!storage/s3/s3-client.ts'],
+    never: ['@aws-sdk/*', '@smithy/*'],
+    why: 'one file knows how S3 is spoken to, and loads what does it only where a store is configured',
+  },
+  {
     files: ['!{storage/**,commands/*,service.ts,serve.ts}'],
-    never: ['storage/disk/*'],
+    never: ['storage/disk/*', 'storage/s3/*'],
     why: 'whoever has to do with bytes knows the contracts, and the composition alone which home keeps them',
   },
   {
@@ -269,6 +279,9 @@ describe('the table refuses', () => {
     ['doors/body-on-disk.ts', "import { open } from 'node:fs/promises'"],
     ['storage/space.ts', "import { statfs } from 'node:fs'"],
     ['playback/send.ts', "import { read } from 'node:fs'"],
+    ['storage/staging.ts', "import type { Segment } from './s3/object-staged.ts'"],
+    ['storage/s3/object-staging.ts', "import { S3Client } from '@aws-sdk/client-s3'"],
+    ['uploads/finish.ts', "import type { ObjectStaging } from '../storage/s3/object-staging.ts'"],
     ['storage/library.ts', "import type { DiskLibrary } from './disk/disk-library.ts'"],
     ['uploads/finish.ts', "import type { DiskStaging } from '../storage/disk/disk-staging.ts'"],
     ['uploads/ingest.ts', "import { PROBE } from '../storage/disk/durability.ts'"],

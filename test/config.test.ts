@@ -143,6 +143,83 @@ test('every setting is taken', () => {
   })
 })
 
+describe('a home elsewhere', () => {
+  const DATABASE = 'postgres://calls:pass-word@db.example:5433/calls?sslmode=require'
+  const both = { RECORDINGS_DATABASE_URL: DATABASE, RECORDINGS_STORE: 's3://calls' }
+
+  test('is a database and a store, both as they are named', () => {
+    const config = readConfig({
+      ...both,
+      RECORDINGS_STORE: 's3://calls.example/production/mumbai/',
+      RECORDINGS_S3_ENDPOINT: 'http://127.0.0.1:9000',
+      RECORDINGS_S3_REGION: 'ap-south-1',
+      RECORDINGS_S3_PATH_STYLE: 'false',
+      RECORDINGS_UPLOAD_MEMORY: '1GiB',
+    })
+    expect(config.postgres?.url.text).toBe(DATABASE)
+    expect(config.store).toEqual({
+      bucket: 'calls.example',
+      prefix: 'production/mumbai/',
+      endpoint: 'http://127.0.0.1:9000',
+      region: 'ap-south-1',
+      pathStyle: false,
+      memoryBytes: 1024 * MiB,
+    })
+  })
+
+  test('has Amazon’s addresses by host name, and those of another server by path, unless it is said', () => {
+    expect(readConfig(both).store).toEqual({ bucket: 'calls', prefix: '', pathStyle: false, memoryBytes: 256 * MiB })
+    expect(readConfig({ ...both, RECORDINGS_S3_ENDPOINT: 'https://s3.example/' }).store).toMatchObject({
+      endpoint: 'https://s3.example',
+      pathStyle: true,
+    })
+  })
+
+  test.for([
+    [{ RECORDINGS_STORE: 's3://calls' }, /^RECORDINGS_STORE is given: expected RECORDINGS_DATABASE_URL with it, since/],
+    [
+      { RECORDINGS_DATABASE_URL: DATABASE },
+      /^RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, since/,
+    ],
+    [{ RECORDINGS_S3_REGION: 'eu-1' }, /^RECORDINGS_S3_REGION is given: expected RECORDINGS_STORE with it/],
+    [{ ...both, RECORDINGS_DIR: '/srv/calls' }, /^RECORDINGS_DIR is given: expected none beside RECORDINGS_STORE/],
+    [{ ...both, RECORDINGS_ACCEL_REDIRECT: '/sent/' }, /^RECORDINGS_ACCEL_REDIRECT is given: expected none beside/],
+  ] as const)('is refused by halves: %j', ([env, said]) => {
+    expect(faultsOf(env)).toEqual([expect.stringMatching(said)])
+  })
+
+  test.for([
+    's3://',
+    's3://Calls',
+    's3://a',
+    'https://calls',
+    's3://calls/../other',
+    's3://calls//b',
+    's3://calls/a b',
+  ])('has no bucket %s', (text) =>
+    expect(faultsOf({ ...both, RECORDINGS_STORE: text })[0]).toMatch(/^RECORDINGS_STORE is .*: expected/),
+  )
+
+  test.for(['s3.example', 'https://s3.example/path', 'https://key:secret@s3.example', 'ftp://s3.example'])(
+    'has no server at %s',
+    (text) => expect(faultsOf({ ...both, RECORDINGS_S3_ENDPOINT: text })[0]).toMatch(/^RECORDINGS_S3_ENDPOINT is /),
+  )
+
+  test('never shows the password of its database', () => {
+    const config = readConfig(both)
+    for (const text of [inspect(config, { depth: 9 }), JSON.stringify(config), `${config.postgres?.url}`]) {
+      expect(text).not.toContain('pass-word')
+    }
+    for (const text of ['postgres:/calls:pass-word@db', 'postgres://calls:pass-word/@db', 'pass-word']) {
+      expect(faultsOf({ ...both, RECORDINGS_DATABASE_URL: text }).join()).toMatch(/^RECORDINGS_DATABASE_URL(?!.*pass-)/)
+    }
+  })
+
+  test('needs memory for a few bodies', () => {
+    expect(faultsOf({ RECORDINGS_UPLOAD_MEMORY: '63MiB' })[0]).toMatch(/at least 64MiB/)
+  })
+})
+
 describe('a size', () => {
   test.for([
     ['1', 1],

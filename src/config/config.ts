@@ -45,9 +45,24 @@ export interface Config {
   /** Absolute, as all paths here. */
   readonly dataDir: string
   readonly databaseFile: string
+  /** Undefined: the database file. Given exactly where `store` is; tests pair it with a disk. */
   readonly postgres?: PostgresSettings
   readonly recordingsDir: string
   readonly uploadsDir: string
+  /** Undefined: recordings and uploads lie in their directories. */
+  readonly store?: {
+    readonly bucket: string
+    /** Of all keys: empty, or ends with `/`. */
+    readonly prefix: string
+    /** Undefined: Amazon's, by the region. */
+    readonly endpoint?: string
+    /** Undefined: as the SDK finds it. */
+    readonly region?: string
+    /** The bucket is in the path of an address, not in the host name. */
+    readonly pathStyle: boolean
+    /** What bodies on their way to the store may hold of the memory, all together, in bytes. */
+    readonly memoryBytes: number
+  }
   readonly auth: {
     readonly key: KeySetting
     /** Not checked when undefined; so is the audience. */
@@ -182,6 +197,7 @@ function toConfig(values: Sound): Config {
     },
     recordingsDir: recordings,
     uploadsDir: uploads,
+    store: storeSetting(values),
     auth: {
       key,
       issuer: values.RECORDINGS_JWT_ISSUER,
@@ -209,6 +225,19 @@ function toConfig(values: Sound): Config {
     cors: values.RECORDINGS_CORS_ORIGINS ?? (production ? [] : '*'),
     logLevel: values.LOG_LEVEL,
     crashAt: values.RECORDINGS_TEST_CRASH_AT,
+  }
+}
+
+function storeSetting(values: Sound): Config['store'] {
+  if (values.RECORDINGS_STORE === undefined) return undefined
+  const endpoint = values.RECORDINGS_S3_ENDPOINT
+  return {
+    ...values.RECORDINGS_STORE,
+    endpoint,
+    region: values.RECORDINGS_S3_REGION,
+    // Names of buckets resolve at Amazon; a server of one's own rarely has them.
+    pathStyle: values.RECORDINGS_S3_PATH_STYLE ?? endpoint !== undefined,
+    memoryBytes: values.RECORDINGS_UPLOAD_MEMORY,
   }
 }
 

@@ -24,10 +24,7 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
     )
   }
 
-  // The tests alone pair it with a disk.
-  if (values.RECORDINGS_DATABASE_URL && values.NODE_ENV !== 'test') {
-    faults.push('RECORDINGS_DATABASE_URL is given without RECORDINGS_STORE: expected a store that all instances share')
-  }
+  faults.push(...homeFaults(values))
 
   const { database, recordings, uploads } = namedPaths(values)
   if (contains(recordings, uploads) || contains(uploads, recordings)) {
@@ -61,6 +58,37 @@ function secretFaults(values: Values, keys: readonly SettingName[]): string[] {
     faults.push(
       'RECORDINGS_PLAYBACK_LINK_SECRET is not given: expected one beside RECORDINGS_DATABASE_URL, the same for all instances',
     )
+  }
+  return faults
+}
+
+/** Rows and bytes are both on this machine, or both are elsewhere. */
+function homeFaults(values: Values): string[] {
+  const { RECORDINGS_DATABASE_URL: database, RECORDINGS_STORE: store } = values
+  // The tests alone pair it with a disk.
+  if (store === undefined && database !== undefined && values.NODE_ENV !== 'test') {
+    return [
+      'RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, ' +
+        'since other instances on that database could not read bytes on the disk of this one',
+    ]
+  }
+  if (store === undefined) {
+    const idle = (['RECORDINGS_S3_ENDPOINT', 'RECORDINGS_S3_REGION', 'RECORDINGS_S3_PATH_STYLE'] as const).filter(
+      (name) => values[name] !== undefined,
+    )
+    return idle.map((name) => `${name} is given: expected RECORDINGS_STORE with it, which it is about`)
+  }
+  const faults: string[] = []
+  if (database === undefined) {
+    faults.push(
+      'RECORDINGS_STORE is given: expected RECORDINGS_DATABASE_URL with it, ' +
+        'since only there it is told which objects are the bytes of an upload',
+    )
+  }
+  for (const name of ['RECORDINGS_DIR', 'RECORDINGS_ACCEL_REDIRECT'] as const) {
+    if (values[name] !== undefined) {
+      faults.push(`${name} is given: expected none beside RECORDINGS_STORE, since no recording lies on this machine`)
+    }
   }
   return faults
 }

@@ -18,6 +18,7 @@ import {
   MAX_TIMER_MS,
   MILLISECONDS,
   MIN_SECRET_BYTES,
+  origin,
   plain,
   postgresUrl,
   publicUrl,
@@ -25,8 +26,11 @@ import {
   secret,
   setting,
   size,
+  sizeFrom,
+  storeAddress,
   time,
   trustProxy,
+  yesOrNo,
 } from './values.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -54,6 +58,19 @@ export const SETTINGS = {
   RECORDINGS_DATABASE_CONNECTIONS: integer(1, 1_000).prefault('8'),
   RECORDINGS_DATABASE_READ_CONNECTIONS: integer(1, 100).prefault('2'),
   RECORDINGS_DATABASE_STATEMENT_TIMEOUT: time(1, 10 * MILLISECONDS.m, '10m').prefault('4s'),
+  RECORDINGS_STORE: setting(
+    'a bucket and, if need be, a prefix, such as s3://calls/production',
+    storeAddress,
+  ).optional(),
+  RECORDINGS_S3_ENDPOINT: setting(
+    'an http or https address without a path, such as https://s3.example',
+    origin,
+  ).optional(),
+  RECORDINGS_S3_REGION: setting('a region such as eu-central-1', (text) =>
+    /^[a-z0-9-]{1,64}$/i.test(text) ? text : undefined,
+  ).optional(),
+  RECORDINGS_S3_PATH_STYLE: yesOrNo.optional(),
+  RECORDINGS_UPLOAD_MEMORY: sizeFrom('64MiB').prefault('256MiB'),
   RECORDINGS_JWT_SECRET: setting(
     `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\`; ` +
       'a public key belongs into RECORDINGS_JWKS_FILE',

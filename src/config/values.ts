@@ -86,10 +86,19 @@ const within = (value: number | undefined, min: number, max: number): number | u
 const bounds = (min: string | undefined, max: string | undefined) =>
   (min === undefined ? '' : `, at least ${min}`) + (max === undefined ? '' : `, at most ${max}`)
 
+const sizeIn = (text: string): number | undefined => withUnit(text.toLowerCase(), { '': 1, ...BYTES })
+
 export const size = (min: 0 | 1, max: number = Number.MAX_SAFE_INTEGER, maxText?: string) =>
   setting(`a size in bytes such as 1048576 or 8MiB${bounds(min === 1 ? '1' : undefined, maxText)}`, (text) =>
-    within(withUnit(text.toLowerCase(), { '': 1, ...BYTES }), min, max),
+    within(sizeIn(text), min, max),
   )
+
+export const sizeFrom = (minText: string) =>
+  setting(`a size in bytes such as 1073741824 or 1GiB${bounds(minText, undefined)}`, (text) =>
+    within(sizeIn(text), sizeIn(minText) as number, Number.MAX_SAFE_INTEGER),
+  )
+
+export const yesOrNo = setting('true or false', (text) => (/^(true|false)$/.test(text) ? text === 'true' : undefined))
 
 export const time = (min: 0 | 1, max: number, maxText: string) =>
   setting(`a time such as 500ms, 30s, 10m, 24h or 7d${bounds(min === 1 ? '1ms' : undefined, maxText)}`, (text) =>
@@ -115,6 +124,19 @@ export const publicUrl = (text: string): URL | undefined => {
   if (!url || text.includes('?')) return undefined
   if (!url.pathname.endsWith('/')) url.pathname += '/'
   return url
+}
+
+/** Where an S3-compatible server is: no path, no credentials. */
+export const origin = (text: string): string | undefined => {
+  const url = httpUrl(text)
+  return url && url.pathname === '/' && url.search === '' ? url.origin : undefined
+}
+
+/** A bucket by S3's rules for names, and a prefix of plain characters. */
+export const storeAddress = (text: string): { bucket: string; prefix: string } | undefined => {
+  const [, bucket, path = ''] = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:\/[\w.~-]+)*)\/?$/.exec(text) ?? []
+  if (bucket === undefined || /(^|\/)\.{1,2}(\/|$)/.test(path)) return undefined
+  return { bucket, prefix: path === '' ? '' : `${path.slice(1)}/` }
 }
 
 /** RFC 6454 §6.2. Apps in a web view have schemes of their own, such as `capacitor://localhost`. */

@@ -208,7 +208,9 @@ async function answer(
       await send(res, bytes, recording, ranges, ranged)
     }
   } catch (error) {
-    if (error instanceof TruncatedBytes) throw missing(parts, recording, error)
+    // A store of objects holds none that is removed while somebody listens.
+    const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    if (error instanceof TruncatedBytes || isGone) throw missing(parts, recording, error)
     throw error
   } finally {
     bytes.release()

@@ -2,7 +2,10 @@
  * Bytes as the stores give them out, wherever they lie. Positions are zero-based; sizes are in bytes.
  */
 
-/** Stored bytes, held for a listener: they stay readable until `release`, also if they are removed meanwhile. */
+/**
+ * Stored bytes, held for a listener until `release`. If they are removed meanwhile, a home that can keeps them readable;
+ * of another, a range that has begun goes on, and the next throws ENOENT.
+ */
 export interface Bytes {
   readonly size: number
   /**

@@ -8,6 +8,13 @@
 import type { Bytes, BytesReader, Room } from './bytes.ts'
 import type { Entry } from './entry.ts'
 
+/** What an answer says of the bytes beside their number, in the words of HTTP. */
+export interface Described {
+  contentType: string
+  disposition: string
+  cacheControl: string
+}
+
 export interface Library {
   /**
    * The bytes under a key, for a listener who releases them. Not a promise where they are at hand.
@@ -15,11 +22,16 @@ export interface Library {
    * @throws ENOENT when nothing lies there
    */
   acquire(key: string): Bytes | Promise<Bytes>
+  /**
+   * An address under which anybody may read what lies under the key for some seconds, from the home itself. Only of a home
+   * that listeners can reach.
+   */
+  addressOf?(key: string, seconds: number, described: Described): Promise<string>
   /** A reader of the bytes under a key; it throws ENOENT when they are asked for and gone. */
   reader(key: string): BytesReader
   /** Bytes under the key; undefined when nothing lies there. */
   sizeOf(key: string): Promise<number | undefined>
-  /** Removes what lies under the key, for good when it resolves; its absence is fine. A listener who holds it may read on. */
+  /** Removes what lies under the key, for good when it resolves; its absence is fine. */
   remove(key: string): Promise<void>
 
   /**

@@ -300,11 +300,12 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
     })
 
     test('tells of all that lies in it, whose it is and how old, and removes it by its name', async () => {
-      const id = newId()
+      const upload = new Owned(home)
       const startedAtMs = Date.now()
-      await staging.of(id).append(from(noise(700)), 0)
-      await staging.of(id).beside.keep(3, noise(100))
-      const entriesOf = async (of: Staging) => (await listOf(of.entries())).filter(({ uploadId }) => uploadId === id)
+      await upload.append(noise(700), 0)
+      await upload.staged.beside.keep(3, noise(100))
+      const entriesOf = async (of: Staging) =>
+        (await listOf(of.entries())).filter(({ uploadId }) => uploadId === upload.staged.id)
       const entries = await entriesOf(home.again())
       expect(entries.length).toBeGreaterThanOrEqual(2)
       expect(entries.map(({ bytes }) => bytes)).toContain(700)
@@ -314,14 +315,16 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       }
       for (const _ of [1, 2]) for (const { name } of entries) await staging.remove(name)
       expect(await entriesOf(staging)).toEqual([])
-      expect(await home.again().of(id).size()).toBeUndefined()
+      await expect(bytesOf(upload.again())).rejects.toMatchObject({ code: 'ENOENT' })
     })
 
     test('removes nothing by a name that it has not given', async () => {
-      const id = newId()
-      await staging.of(id).append(from(noise(100)), 0)
-      for (const name of ['..', '', `${id}/../..`, 'README']) await expect(staging.remove(name)).rejects.toThrow()
-      expect(await staging.of(id).size()).toBe(100)
+      const [upload, bytes] = [new Owned(home), noise(100)]
+      await upload.append(bytes, 0)
+      for (const name of ['..', '', `${upload.staged.id}/../..`, 'README']) {
+        await expect(staging.remove(name)).rejects.toThrow()
+      }
+      expect(await bytesOf(upload.again())).toEqual(bytes)
     })
 
     test('lends a place for a body, which is gone when it is closed', async () => {

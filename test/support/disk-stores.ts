@@ -16,6 +16,7 @@ export async function diskStores() {
     staging,
     uploads,
     recordings,
+    keepsWhatIsHeld: true,
     /** The staging as a process finds it that begins anew. */
     again: () => new DiskStaging({ directory: uploads, library }),
     async close() {
