@@ -27,6 +27,8 @@ function sentence(step: Told): string {
       return `finish   upload ${step.uploadId}: it is whole`
     case 'expire':
       return `expire   upload ${step.uploadId}: silent for too long, with ${inUnits(step.offset)}`
+    case 'drop':
+      return `drop     the rows of the bytes of upload ${step.uploadId}: it is over`
     case 'forget':
       return `forget   upload ${step.uploadId}: it ended long ago`
     case 'remove':

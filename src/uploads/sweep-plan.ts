@@ -11,6 +11,7 @@ import type { Library } from '../storage/library.ts'
 import type { Staging } from '../storage/staging.ts'
 import { KEPT_MS } from './idempotency.ts'
 import { isFinal, isPartial } from './parts.ts'
+import { planSegmented } from './sweep-segments.ts'
 import { expiryOf, isOpen } from './upload.ts'
 
 export const STEP = 100
@@ -36,13 +37,17 @@ export type Step =
   | { act: 'expire'; uploadId: string; offset: number }
   | (Removal & { from: 'uploads' })
   | (Removal & { from: 'recordings'; what: 'key' | 'leftover' })
+  /** What a finish that came to nothing may have put under a key of its own; the row too where no finish can be on its way. */
+  | (Removal & { from: 'recordings'; what: 'attempt'; uploadId: string; isOver: boolean })
+  /** Rows that name the bytes of an upload that is over. */
+  | { act: 'drop'; uploadId: string }
   | { act: 'forget'; uploadId: string }
   | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
   | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
 
 export interface PlanParts {
   db: Reading
-  staging: Pick<Staging, 'of' | 'entries'>
+  staging: Pick<Staging, 'of' | 'entries' | 'segmented'>
   library: Pick<Library, 'sizeOf' | 'leftovers' | 'quarantined'>
   clock: Clock
   limits: Pick<Config['uploads'], 'expiresAfterMs'>
@@ -56,6 +61,7 @@ export const memoryOf = ({ clock, limits }: Pick<PlanParts, 'clock' | 'limits'>)
 
 /** Everything that a sweep would do, in the order in which it would. */
 export async function* planSweep(parts: PlanParts): AsyncGenerator<Step> {
+  if (parts.staging.segmented) return yield* planSegmented(parts)
   yield* deletedRecordings(parts)
   yield* openUploads(parts)
   yield* stagedStrays(parts)
@@ -126,9 +132,9 @@ export async function* deletedRecordings({ db, library }: Pick<PlanParts, 'db' |
   }
 }
 
-const MOMENTARY = 'it was there for a moment only'
+export const MOMENTARY = 'it was there for a moment only'
 
-const isYoung = ({ changedAtMs }: Entry, { clock }: PlanParts) => changedAtMs > clock.now() - SAFE_AGE_MS
+export const isYoung = ({ changedAtMs }: Entry, { clock }: PlanParts) => changedAtMs > clock.now() - SAFE_AGE_MS
 
 /** Bytes of uploads that are over or were never there, what is beside them, and what was there for a moment only. */
 async function* stagedStrays(parts: PlanParts): AsyncGenerator<Step> {
@@ -148,7 +154,7 @@ async function* stagedStrays(parts: PlanParts): AsyncGenerator<Step> {
 }
 
 /** What a recording's way into the library has left when its process died. */
-async function* leftovers(parts: PlanParts): AsyncGenerator<Step> {
+export async function* leftovers(parts: PlanParts): AsyncGenerator<Step> {
   for await (const entry of parts.library.leftovers()) {
     const { name: file, bytes } = entry
     if (isYoung(entry, parts)) continue
@@ -157,7 +163,7 @@ async function* leftovers(parts: PlanParts): AsyncGenerator<Step> {
 }
 
 /** What an operator had set aside as unknown, when its week is over. */
-async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
+export async function* quarantined({ library, clock }: PlanParts): AsyncGenerator<Step> {
   for await (const { name: file, bytes, changedAtMs } of library.quarantined()) {
     if (changedAtMs > clock.now() - QUARANTINED_MS) continue
     const why = 'its week in quarantine is over'

@@ -6,9 +6,11 @@
  * memory knows, each looks after by itself. Every step has its condition in its statement, so that two sweeps at once, or one
  * that wakes up late, do no harm.
  */
+import { attemptGone } from '../db/attempts.ts'
 import { dropChunks } from '../db/chunks.ts'
 import type { Claims } from '../db/claims.ts'
 import type { Database } from '../db/database.ts'
+import { segmentsDropped } from '../db/segments.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
@@ -134,8 +136,15 @@ export class Sweeper {
     const { db, staging, library, events } = this.#parts
     if (step.from === 'uploads') await staging.remove(step.file)
     else if (step.what === 'leftover') await library.discard(step.file)
+    else if (step.what === 'attempt') await this.#removeAttempt(step)
     else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
+  }
+
+  async #removeAttempt({ file: key, uploadId, isOver }: Extract<Step, { what: 'attempt' }>): Promise<void> {
+    const { db, library } = this.#parts
+    await library.remove(key)
+    if (isOver) await db.write(attemptGone({ uploadId, key }))
   }
 
   /** Whether it came to anything. */
@@ -153,6 +162,9 @@ export class Sweeper {
         return true
       case 'forget':
         return this.#forget(step.uploadId)
+      case 'drop':
+        await this.#parts.db.write(segmentsDropped(step.uploadId))
+        return true
       case 'report':
         if (step.what === 'upload') events.uploadBytesMissing(step)
         else if (step.what === 'recording') events.recordingFileMissing(step)

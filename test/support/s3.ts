@@ -13,7 +13,6 @@ import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'vitest'
-import { afterwards } from './service.ts'
 
 const SERVERS = ['account', 'container', 'object'] as const
 const PYTHON = '/usr/bin/python3'
@@ -258,11 +257,11 @@ function bucketOf(ask: Ask, name: string): Bucket {
   }
 }
 
-/** Starts it; it ends with the test that runs, or with the file where none does yet. */
-export async function startS3(): Promise<S3Server> {
+/** @param atEnd takes what ends it */
+export async function startS3(atEnd: (end: () => Promise<void>) => void): Promise<S3Server> {
   const dir = mkdtempSync(path.join(tmpdir(), 's3-'))
   const children = new Children(dir)
-  afterwards(async () => {
+  atEnd(async () => {
     await children.end()
     rmSync(dir, { recursive: true, force: true })
   })
@@ -287,14 +286,18 @@ export async function startS3(): Promise<S3Server> {
       await sleep(50)
     }
   }
-  const endpoint = `http://127.0.0.1:${proxyPort}`
+  return s3At(`http://127.0.0.1:${proxyPort}`)
+}
+
+/** The server that somebody else has started. */
+export async function s3At(endpoint: string): Promise<S3Server> {
   const ask = await authorized(endpoint)
   return {
     endpoint,
     async bucket() {
       const name = `bucket-${randomBytes(6).toString('hex')}`
       const res = await ask('PUT', name)
-      if (!res.ok) throw new Error(`no bucket was made: ${res.status}\n${children.log()}`)
+      if (!res.ok) throw new Error(`no bucket was made: ${res.status}`)
       return bucketOf(ask, name)
     },
   }
