@@ -6,7 +6,6 @@ export default defineConfig({
     include: ['test/faults/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
-    retry: 1, // a machine may have other work: what failed once and then held is told as such
     testTimeout: 120_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
