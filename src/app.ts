@@ -2,13 +2,13 @@
  * The routes, in order, and the error handler last.
  */
 import cors from 'cors'
-import express, { type Express, type RequestHandler } from 'express'
+import express, { type Express } from 'express'
 import { required } from './auth/required.ts'
 
 import { openUploads } from './doors/open-uploads.ts'
 import { recordingsPost } from './doors/recordings-post.ts'
 import { tusErrors, tusRoutes } from './doors/tus/routes.ts'
-import { letBodyCome } from './http/early-answers.ts'
+import { letBody } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
 import { otherMethods } from './http/methods.ts'
@@ -51,12 +51,6 @@ const EXPOSED_HEADERS = [
   'X-Request-Id',
 ]
 
-/** For routes that take what comes: they have nothing to refuse ahead of it. */
-const letBody: RequestHandler = (req, res, next) => {
-  letBodyCome(req, res)
-  next()
-}
-
 export function createApp(service: Service): Express {
   const { config, log, db, tokens, library, links, clock, events, ingest } = service
   const app = express()
@@ -81,6 +75,8 @@ export function createApp(service: Service): Express {
     }),
   )
   app.use(checkHost)
+  // First, since each route ahead of it costs every range its match.
+  app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
   app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
   app.use('/api/leads/:leadId/uploads', tusRoutes(service))
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
@@ -88,8 +84,6 @@ export function createApp(service: Service): Express {
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
-  app.use('/api/leads/:leadId/recordings/:recordingId', letBody)
-  app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
   app.use('/api/leads/:leadId/recordings', recordingsPost(service))
   app.use('/api', required(tokens))
   app.use('/api', letBody)

@@ -14,6 +14,7 @@ const ZERO = {
   finishFailed: 0,
   mediaGivenUp: 0,
   lockTakenOver: 0,
+  sessionLost: 0,
   connectionSilent: 0,
   answerNotTaken: 0,
   strayRemoved: 0,
@@ -35,15 +36,18 @@ interface UploadFields {
 
 export type Events = ReturnType<typeof createEvents>
 
+/** Makes events, each of which is counted and logged. */
+const eventsOf =
+  (log: Log, counters: Record<keyof typeof ZERO, number>) =>
+  <Fields extends object>(name: keyof Counters, level: Level, message: string) =>
+  (fields: Fields): void => {
+    counters[name]++
+    log[level]({ event: name, ...(fields as object) }, message)
+  }
+
 export function createEvents(log: Log) {
   const counters = { ...ZERO }
-
-  const event =
-    <Fields extends object>(name: keyof Counters, level: Level, message: string) =>
-    (fields: Fields): void => {
-      counters[name]++
-      log[level]({ event: name, ...(fields as object) }, message)
-    }
+  const event = eventsOf(log, counters)
 
   return {
     counters: counters as Counters,
@@ -93,6 +97,7 @@ export function createEvents(log: Log) {
       'info',
       'an upload was taken over from a dead connection',
     ),
+    sessionLost: event<{ err: unknown }>('sessionLost', 'warn', 'the session with PostgreSQL was lost'),
     strayRemoved: event<{ from: 'uploads' | 'recordings'; file: string; bytes: number }>(
       'strayRemoved',
       'info',

@@ -8,11 +8,11 @@ import { createTokens, type Tokens } from './auth/tokens.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { keptSecret } from './config/kept-secret.ts'
+import { type Claims, claimsOfOne } from './db/claims.ts'
 import type { Database } from './db/database.ts'
 import { lockInstance } from './db/instance-lock.ts'
-import { openSqlite, type SqliteDatabase } from './db/sqlite.ts'
+import { openSqlite } from './db/sqlite.ts'
 import { promisedUploads } from './db/uploads.ts'
-import { openForms } from './db/uploads-swept.ts'
 import { createEvents, type Events } from './events.ts'
 import { createLog, type Log } from './log.ts'
 import { Inspector } from './media/inspect.ts'
@@ -23,7 +23,9 @@ import { DiskStaging } from './storage/disk/disk-staging.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import type { Staging } from './storage/staging.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
-import { UploadLocker } from './uploads/locker.ts'
+import { LeftForms } from './uploads/left-forms.ts'
+import { Ownership } from './uploads/ownership.ts'
+import { recall } from './uploads/recall.ts'
 import { Sweeper } from './uploads/sweeper.ts'
 
 export interface Service {
@@ -31,14 +33,14 @@ export interface Service {
   readonly clock: Clock
   readonly log: Log
   readonly events: Events
-  readonly db: SqliteDatabase
+  readonly db: Database
   readonly tokens: Tokens
   readonly staging: Staging
   readonly library: DiskLibrary
   readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
-  readonly locker: UploadLocker
+  readonly ownership: Ownership
   readonly sweep: Sweeper
   close(): Promise<void>
 }
@@ -47,6 +49,26 @@ export interface Service {
 async function promised(db: Database): Promise<Promised[]> {
   const rows = await promisedUploads(db)
   return rows.map((row) => ({ ...row, givesWay: row.offset === 0 }))
+}
+
+/** The database, and what else all instances have in common that use it. */
+interface Common {
+  db: Database
+  claims: Claims
+  clock: Clock
+  close(): Promise<void>
+}
+
+/** Of the two databases, the other one's code is not even loaded. */
+async function openCommon({ postgres, databaseFile }: Config, clock: Clock, events: Events): Promise<Common> {
+  if (!postgres) {
+    const db = await openSqlite(databaseFile)
+    return { db, claims: claimsOfOne, clock, close: () => db.close() }
+  }
+  const { openShared } = await import('./db/postgres/shared.ts')
+  const shared = await openShared(postgres, (err) => events.sessionLost({ err }))
+  // A clock that a test moves is the time for all that it starts.
+  return clock === systemClock ? shared : { ...shared, clock }
 }
 
 /** A server that is being replaced needs a while to end. */
@@ -64,7 +86,7 @@ export async function createService(
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
   for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) await makeDirectory(directory)
-  const unlock = await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
+  const unlock = config.postgres ? () => {} : await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
     return await openService(config, clock, log, unlock)
   } catch (error) {
@@ -73,17 +95,27 @@ export async function createService(
   }
 }
 
-async function openService(config: Config, clock: Clock, log: Log, unlock: () => void): Promise<Service> {
+/** In the file of an instance, it would be of no use to the others: they are given it by a setting. */
+const linkSecret = async ({ playback, dataDir }: Config): Promise<Uint8Array> =>
+  playback.linkSecret ?? keptSecret(path.join(dataDir, 'playback-links-secret'))
+
+async function openService(config: Config, ownClock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
-  const tokens = await createTokens(config.auth, clock)
-  const db = await openSqlite(config.databaseFile)
+  // Logins come from elsewhere, where the time is the world's.
+  const tokens = await createTokens(config.auth, ownClock)
+  const common = await openCommon(config, ownClock, events)
+  const { db, claims, clock } = common
   const library = await openDiskLibrary(config.recordingsDir, (name) => {
     if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
   })
   const staging = new DiskStaging({ directory: config.uploadsDir, library })
   const space = await createSpace({ staging, library }, config.uploads.minFreeBytes, await promised(db))
-  const links = createPlaybackLinks(await keptSecret(path.join(config.dataDir, 'playback-links-secret')), clock)
-  const locker = new UploadLocker({ onTakeover: (uploadId) => events.lockTakenOver({ uploadId }) })
+  const links = createPlaybackLinks(await linkSecret(config), clock)
+  const ownership = new Ownership({
+    load: (id) => recall({ db, staging, library }, id),
+    onTakeover: (uploadId) => events.lockTakenOver({ uploadId }),
+    claims: config.postgres && claims,
+  })
   const inspector = new Inspector({ deadlineMs: config.mediaDeadlineMs })
   const ingest = createIngest({
     db,
@@ -95,12 +127,14 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     limits: config.uploads,
     crashAt: config.crashAt,
     staging,
+    ownership,
   })
   const sweep = new Sweeper({
     db,
     staging,
     library,
-    abandoned: await openForms(db),
+    claims,
+    leftForms: await LeftForms.open({ db, claims, isShared: config.postgres !== undefined }),
     ingest,
     events,
     clock,
@@ -119,7 +153,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
     links,
     space,
     ingest,
-    locker,
+    ownership,
     sweep,
     async close() {
       ingest.drain()
@@ -128,7 +162,7 @@ async function openService(config: Config, clock: Clock, log: Log, unlock: () =>
       await inspector.close()
       library.close()
       try {
-        await db.close()
+        await common.close()
       } finally {
         unlock()
       }

@@ -93,7 +93,7 @@ const RULES: Rule[] = [
     why: 'where bytes lie is known to their home',
   },
   {
-    files: ['db/*'],
+    files: ['db/**'],
     never: [
       'uploads/*',
       'doors/**',
@@ -128,14 +128,31 @@ const RULES: Rule[] = [
     why: 'what comes in and what goes out meet in the core',
   },
   {
-    files: ['!db/*'],
-    never: ['better-sqlite3', 'drizzle-orm{,/**}'],
+    files: ['!db/**'],
+    never: ['better-sqlite3', 'pg', 'drizzle-orm{,/**}'],
     why: 'SQL lives in db/, and db/ alone knows which database it is',
   },
   {
-    files: ['db/!(sqlite|instance-lock|database).ts'],
-    never: ['db/sqlite.ts', 'better-sqlite3', 'drizzle-orm/better-sqlite3{,/**}'],
+    files: ['db/!(sqlite|sqlite-file|instance-lock|database).ts'],
+    never: [
+      'db/sqlite.ts',
+      'db/postgres/*',
+      'better-sqlite3',
+      'pg',
+      'drizzle-orm/{better-sqlite3,node-postgres}{,/**}',
+    ],
     why: 'statements are data: a driver runs them',
+  },
+  {
+    files: ['db/postgres/*'],
+    never: ['db/sqlite.ts', 'better-sqlite3', 'drizzle-orm/better-sqlite3{,/**}'],
+    why: 'one dialect knows nothing of the other',
+  },
+  {
+    files: ['!{db/postgres,commands}/*'],
+    never: ['db/postgres/*'],
+    but: ['service.ts'],
+    why: 'the composition alone knows which database it is',
   },
   ...['tus', 'legacy', 'form'].map((door) => ({
     files: [`doors/${door}/*`],
@@ -278,6 +295,11 @@ describe('the table refuses', () => {
     ['uploads/strangers.ts', "import { libraryEntries } from '../storage/disk/library-entries.ts'"],
     ['auth/keys.ts', "import { readFile } from 'node:fs/promises'"],
     ['db/uploads.ts', "import { openSqlite } from './sqlite.ts'"],
+    ['db/database.ts', "import { openPostgres } from './postgres/postgres.ts'"],
+    ['db/postgres/postgres.ts', "import { openSqlite } from '../sqlite.ts'"],
+    ['db/postgres/postgres.ts', "import type { Core } from '../../uploads/core.ts'"],
+    ['uploads/ingest.ts', "import { openPostgres } from '../db/postgres/postgres.ts'"],
+    ['leads/routes.ts', "import pg from 'pg'"],
     ['service.ts', "import { pino } from 'pino'"],
     ['service.ts', "import './main.ts'"],
     ['media/inspect.ts', "import './inspect-worker.ts'"],

@@ -102,5 +102,6 @@ test('a form that a dead process left is ended at the next start, though the clo
     return (await tablesOf(harness).select({ state: uploads.state }).from(uploads).where(eq(uploads.id, id)).get())
       ?.state
   }
-  await expect.poll(state).toBe('terminated')
+  // Where instances share a database, it is looked at twice.
+  await expect.poll(state, { timeout: 30_000 }).toBe('terminated')
 })

@@ -3,10 +3,13 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writ
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
+import BetterSqlite3 from 'better-sqlite3'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createProgress, inUnits } from '../src/commands/progress.ts'
 import { sweep } from '../src/commands/sweep.ts'
 import { readConfig } from '../src/config/config.ts'
+import { openSqlite } from '../src/db/sqlite.ts'
+import { olderDatabase } from './support/older-database.ts'
 import { runCommand, type ServerProcess, startProcess } from './support/process.ts'
 import { afterwards, filesIn, jsonOf, movingClock } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
@@ -170,6 +173,30 @@ describe('a command on a place where no server was', () => {
     expect(await readdir(foreign)).toEqual(['recordings', 'recordings.db'])
   })
 
+  test('but one of another version says so in a sentence, and changes nothing', async () => {
+    const [older, newer] = [await temporary(), await temporary()]
+    for (const dir of [older, newer]) for (const each of ['uploads', 'recordings']) await mkdir(path.join(dir, each))
+    const database = await olderDatabase(older, '_tombstones')
+    database.close()
+    await (await openSqlite(path.join(newer, 'recordings.db'))).close()
+    const ahead = new BetterSqlite3(path.join(newer, 'recordings.db'))
+    ahead.exec("INSERT INTO __drizzle_migrations (hash, created_at) VALUES ('x', 9999999999999)")
+    ahead.close()
+    const cases: [string, RegExp][] = [
+      [older, /^\S+recordings\.db is of an older version of the service: start the server once, which brings/],
+      [newer, /^\S+recordings\.db is of a newer version of the service: run the commands of that version/],
+    ]
+    for (const [dir, said] of cases) {
+      const before = await readFile(path.join(dir, 'recordings.db'))
+      for (const words of commands(await temporary())) {
+        const result = await runCommand(words, { dir })
+        expect(result, `${words}`).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(said) })
+        expect(result.stderr.trim().split('\n')).toHaveLength(1)
+      }
+      expect((await readFile(path.join(dir, 'recordings.db'))).equals(before)).toBe(true)
+    }
+  })
+
   test('of its recordings says so, rather than that all are damaged', async () => {
     const server = await startProcess()
     await record(server, noise(100))
@@ -238,28 +265,19 @@ describe('sweep', () => {
     ])
   })
 
-  test('--unknown with a database that knows no recording touches none, and says why', async () => {
+  test.for([
+    ['a database that knows no recording', false, 'knows no recording'],
+    ['the recordings directory of another database', true, 'Most recordings'],
+  ] as const)('--unknown with %s touches none, and says why', async ([, isUsed, said]) => {
     const right = await startProcess()
     const { path: kept } = await record(right, noise(100))
-    const wrong = await startProcess({ env: { RECORDINGS_DIR: path.join(right.dir, 'recordings') } })
-    await right.kill()
-    await wrong.kill()
     const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
-    const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
-    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('knows no recording') })
-    expect(await right.files('recordings')).toEqual([kept])
-  })
-
-  test('--unknown with the recordings directory of another database touches none, and says why', async () => {
-    const right = await startProcess()
-    const { path: kept } = await record(right, noise(100))
     const wrong = await startProcess()
-    await record(wrong, noise(100))
+    if (isUsed) await record(wrong, noise(100))
     await right.kill()
     await wrong.kill()
-    const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
     const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
-    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('Most recordings') })
+    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(said) })
     expect(await right.files('recordings')).toEqual([kept])
   })
 

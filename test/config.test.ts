@@ -156,7 +156,7 @@ describe('a home elsewhere', () => {
       RECORDINGS_S3_PATH_STYLE: 'false',
       RECORDINGS_UPLOAD_MEMORY: '1GiB',
     })
-    expect(config.databaseUrl?.reveal()).toBe(DATABASE)
+    expect(config.postgres?.url.text).toBe(DATABASE)
     expect(config.store).toEqual({
       bucket: 'calls.example',
       prefix: 'production/mumbai/',
@@ -207,7 +207,7 @@ describe('a home elsewhere', () => {
 
   test('never shows the password of its database', () => {
     const config = readConfig(both)
-    for (const text of [inspect(config, { depth: 9 }), JSON.stringify(config), `${config.databaseUrl}`]) {
+    for (const text of [inspect(config, { depth: 9 }), JSON.stringify(config), `${config.postgres?.url}`]) {
       expect(text).not.toContain('pass-word')
     }
     for (const text of ['postgres:/calls:pass-word@db', 'postgres://calls:pass-word/@db', 'pass-word']) {
@@ -354,6 +354,37 @@ describe('the key', () => {
     expect(faultsOf({ ...both, RECORDINGS_JWKS_FILE: 'a' })[0]).toContain(
       'RECORDINGS_JWT_SECRET and RECORDINGS_JWKS_URL and RECORDINGS_JWKS_FILE are given',
     )
+  })
+})
+
+describe('the key of playback links', () => {
+  const database = { RECORDINGS_DATABASE_URL: 'postgres://u@db.example/calls', NODE_ENV: 'test' }
+
+  test('is made where none is given, and else the bytes of the secret, as they stand', () => {
+    expect(readConfig({}).playback.linkSecret).toBeUndefined()
+    const { linkSecret } = readConfig({ RECORDINGS_PLAYBACK_LINK_SECRET: ` ${SECRET} ` }).playback
+    expect(Buffer.from(linkSecret as Uint8Array).toString()).toBe(` ${SECRET} `)
+  })
+
+  test('is not shown, and not short', () => {
+    const [fault = '', ...others] = faultsOf({ RECORDINGS_PLAYBACK_LINK_SECRET: 'x'.repeat(31) })
+    expect(others).toEqual([])
+    expect(fault).toMatch(/^RECORDINGS_PLAYBACK_LINK_SECRET is not shown \(31 bytes\): expected 32 bytes or more/)
+  })
+
+  test('is not that of logins: a link would be a login', () => {
+    expect(faultsOf({ RECORDINGS_JWT_SECRET: SECRET, RECORDINGS_PLAYBACK_LINK_SECRET: SECRET })).toEqual([
+      'RECORDINGS_PLAYBACK_LINK_SECRET and RECORDINGS_JWT_SECRET are the same: expected two, or a link would be a login',
+    ])
+  })
+
+  test('is given where instances share a database, and so is that of logins: none is made', () => {
+    expect(faultsOf(database)).toEqual([
+      'none of RECORDINGS_JWT_SECRET, RECORDINGS_JWKS_URL, RECORDINGS_JWKS_FILE is given: expected one of them beside RECORDINGS_DATABASE_URL',
+      'RECORDINGS_PLAYBACK_LINK_SECRET is not given: expected one beside RECORDINGS_DATABASE_URL, the same for all instances',
+    ])
+    const given = { RECORDINGS_JWT_SECRET: SECRET, RECORDINGS_PLAYBACK_LINK_SECRET: `another ${SECRET}` }
+    expect(faultsOf({ ...database, ...given })).toEqual([])
   })
 })
 

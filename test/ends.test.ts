@@ -95,6 +95,24 @@ describe('an upload that is just being finished', () => {
     },
   )
 
+  test('hears 409 when a DELETE over tus comes between its last byte and its finish', async () => {
+    const lead = await harness.lead()
+    const url = await tus.begin(lead, bytes.length)
+    const { ingest } = harness.service
+    const { finish } = ingest
+    let terminated: Response | undefined
+    ingest.finish = async (id) => {
+      ingest.finish = finish
+      terminated = await tus.terminate(url)
+      return finish(id)
+    }
+    const patched = await tus.patch(url, 0, bytes)
+    expect(terminated?.status).toBe(204)
+    expect([patched.status, await patched.text()]).toEqual([409, expect.stringMatching(/^upload_closed: /)])
+    expect((await tus.head(url)).status).toBe(410)
+    expect(await recordingsOf(lead)).toEqual([])
+  })
+
   test('takes no chunk any more', async () => {
     const lead = await harness.lead()
     const { id, finish } = await DOORS.legacy(lead)
@@ -186,18 +204,22 @@ test('two that finalize at once for different calls do not both get their way: t
   }
 })
 
-test('a creation beside the move of its lead is refused, or comes before it', async () => {
+/** The lead goes to another telecaller between the look at its owner and the next write. */
+function moveBeforeNextWrite({ leadId }: TestLead): void {
   const { db } = harness.service
-  const lead = await harness.lead()
   const { write } = db
-  // The lead moves between the look at its owner and the insert.
   db.write = async (...statements) => {
     db.write = write
     await write(
-      asStatement((orm) => orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId))),
+      asStatement((orm) => orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, leadId))),
     )
     return write(...statements)
   }
+}
+
+test('a creation beside the move of its lead is refused, or comes before it', async () => {
+  const lead = await harness.lead()
+  moveBeforeNextWrite(lead)
   expect((await legacy.init(lead)).status).toBe(403)
   const mine = await jsonOf(await legacyClient(harness, other).init(lead))
   expect(mine.upload_id).toBeTypeOf('string')
@@ -217,15 +239,7 @@ test('a recording whose lead moves while it is deleted stays', async () => {
   const lead = await harness.lead()
   const { finish } = await DOORS.legacy(lead)
   const id = (await jsonOf(await finish())).id as string
-  const { db } = harness.service
-  const { write } = db
-  db.write = async (...statements) => {
-    db.write = write
-    await write(
-      asStatement((orm) => orm.update(leads).set({ telecallerId: 'telecaller-b' }).where(eq(leads.id, lead.leadId))),
-    )
-    return write(...statements)
-  }
+  moveBeforeNextWrite(lead)
   expect((await harness.api('DELETE', `${lead.recordings}/${id}`)).status).toBe(403)
   expect(await tablesOf(harness).select().from(recordings).where(eq(recordings.id, id)).all()).toHaveLength(1)
 })

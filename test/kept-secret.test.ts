@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -40,6 +40,18 @@ test('a secret that is there and too short is an error, and stays', async () => 
   await writeFile(file, 'short')
   await expect(keptSecret(file)).rejects.toThrow('shorter than 32 bytes')
   expect(await readFile(file, 'utf8')).toBe('short')
+})
+
+test('a secret that is a directory is told in one sentence, and so is one whose place can not be written to', async () => {
+  const dir = await folder()
+  await mkdir(path.join(dir, 'secret'))
+  const told = {
+    name: 'ConfigError',
+    message: expect.stringMatching(/secret` can't be used \(EISDIR\): expected a file/),
+  }
+  await expect(keptSecret(path.join(dir, 'secret'))).rejects.toMatchObject(told)
+  await mkdir(path.join(dir, 'other.new'))
+  await expect(keptSecret(path.join(dir, 'other'))).rejects.toMatchObject({ name: 'ConfigError' })
 })
 
 const strace = spawnSync('strace', ['-V'])

@@ -607,7 +607,7 @@ describe('the same as a form', () => {
     }
     await expectError(await post(lead, append(new Uint8Array())), 400, 'empty_upload')
     await expectError(await post(lead, append(noise(1_048_577))), 413, 'too_large')
-    await expectError(await post(lead, append(noise(10), noise(10))), 400, 'invalid_request')
+    await expectError(await post(lead, append(noise(10), noise(10))), 400, 'invalid_parameter')
     const both = append(noise(10))
     both.append('file', new Blob([noise(10)]), 'call.wav')
     await expectError(await post(lead, both), 400, 'invalid_request')

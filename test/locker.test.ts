@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { UploadLocker } from '../src/uploads/locker.ts'
+import { Ownership } from '../src/uploads/ownership.ts'
 
+/** Of uploads that nobody asks more of than their locks. */
+const locks = (options: { waitMs?: number; onTakeover?: (id: string) => void } = {}) =>
+  new Ownership({ load: () => Promise.reject(new Error('it is not asked for')), ...options })
 const never = () => new AbortController().signal
 
 describe('the lock of an upload', () => {
@@ -10,7 +13,7 @@ describe('the lock of an upload', () => {
     const request = fc.record({ id: fc.constantFrom('a', 'b'), steps: fc.nat({ max: 3 }), givesUp: fc.boolean() })
     await fc.assert(
       fc.asyncProperty(fc.array(request, { maxLength: 25 }), fc.scheduler(), async (requests, scheduler) => {
-        const locker = new UploadLocker()
+        const locker = locks()
         const holding = { a: 0, b: 0 }
         const served: Record<'a' | 'b', number[]> = { a: [], b: [] }
         const gaveUp = new Set<number>()
@@ -44,7 +47,7 @@ describe('the lock of an upload', () => {
 
   test('is asked back from its holder once, as soon as somebody waits; each next holder in turn', async () => {
     const taken: string[] = []
-    const locker = new UploadLocker({ onTakeover: (id) => taken.push(id) })
+    const locker = locks({ onTakeover: (id) => taken.push(id) })
     const asked: number[] = []
     const holder = (n: number) =>
       locker.hold('a', never(), async (wanted) => {
@@ -60,7 +63,7 @@ describe('the lock of an upload', () => {
   })
 
   test('that is not given up in time is refused with 423 and Retry-After, and those behind wait on', async () => {
-    const locker = new UploadLocker({ waitMs: 50 })
+    const locker = locks({ waitMs: 50 })
     let letGo = () => {}
     const stuck = locker.hold('a', never(), () => new Promise<void>((resolve) => (letGo = resolve)))
     const refused = locker.hold('a', never(), async () => {})
@@ -76,7 +79,7 @@ describe('the lock of an upload', () => {
   })
 
   test('of a holder that fails goes to the next', async () => {
-    const locker = new UploadLocker()
+    const locker = locks()
     const failing = locker.hold('a', never(), async () => {
       await sleep(1)
       throw new Error('of its own')
@@ -87,7 +90,7 @@ describe('the lock of an upload', () => {
   })
 
   test('costs nothing while somebody waits: no spinning', async () => {
-    const locker = new UploadLocker({ waitMs: 10_000 })
+    const locker = locks({ waitMs: 10_000 })
     let letGo = () => {}
     const held = locker.hold('a', never(), () => new Promise<void>((resolve) => (letGo = resolve)))
     const waiting = Array.from({ length: 200 }, () => locker.hold('a', never(), async () => {}))

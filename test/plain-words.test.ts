@@ -61,7 +61,6 @@ const CASES: [method: string, path: string, body: unknown, sentence: string][] =
     { telecaller: 'a', x: 1 },
     'The parameter telecaller_id is missing. No such parameter is known here: telecaller, x.',
   ],
-  ['PUT', leadPath, [], 'The parameter body is not valid: it must be a JSON object.'],
   ['POST', lead.recordings, { action: 'destroy' }, action],
   ['POST', lead.recordings, { ...append, chunk_index: 'first' }, index],
   ['POST', lead.recordings, { ...append, chunk_index: 100_000 }, index],
@@ -80,6 +79,28 @@ describe('a parameter that is not valid', () => {
     const res = await harness.api(method, path, { token, body })
     expect(res.status).toBe(400)
     expect(await jsonOf(res)).toMatchObject({ detail: sentence, error: sentence })
+  })
+})
+
+describe('a body that is JSON but no object', () => {
+  const bodies = ['null', '5', '"text"', 'true', '[]', '[{"telecaller_id":"a"}]', ' null ']
+  const routes = [
+    ['PUT', leadPath, crm],
+    ['PUT', callPath, crm],
+    ['POST', links, harness.tokens.telecaller],
+    ['POST', lead.recordings, harness.tokens.telecaller],
+  ] as const
+  test.for(routes)('hears so at %s %s', async ([method, path, token]) => {
+    for (const body of bodies) {
+      const res = await harness.api(method, path, { token, body })
+      expect(res.status, body).toBe(400)
+      const sentence = 'The body must be a JSON object.'
+      expect(await jsonOf(res), body).toMatchObject({ code: 'invalid_request', detail: sentence })
+    }
+    for (const body of ['{', 'nul', '[', 'x']) {
+      const res = await harness.api(method, path, { token, body })
+      expect(await jsonOf(res), body).toMatchObject({ status: 400, detail: 'The body is not valid JSON.' })
+    }
   })
 })
 

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { type Answer, ask } from './support/http.ts'
@@ -32,6 +33,19 @@ const codeOf = ({ status, text }: Answer) => [status, status < 400 ? undefined :
 const lifetimeSeconds = ({ expires_at }: Made) => Math.round((Date.parse(expires_at) - clock.now()) / 1000)
 
 describe('a playback link', () => {
+  test('plays from every instance that is given the same secret', async () => {
+    const RECORDINGS_PLAYBACK_LINK_SECRET = 'a secret of the links, at least thirty-two bytes'
+    const own = await startService({ env: { RECORDINGS_PLAYBACK_LINK_SECRET } })
+    const its = await record(own, '0123456789')
+    const made = await own.api('POST', `${its.url}/playback-links`, { body: {} })
+    const { url } = (await made.json()) as Made
+    await own.restart()
+    expect((await ask(url)).text).toBe('0123456789')
+    expect(await readdir(own.dir)).not.toContain('playback-links-secret')
+    await own.restart({ RECORDINGS_PLAYBACK_LINK_SECRET: `another ${RECORDINGS_PLAYBACK_LINK_SECRET}` })
+    expect((await ask(url)).status).toBe(401)
+  })
+
   test('plays without a header: whole, in ranges, by HEAD, as a download', async () => {
     const made = await makeLink(recording)
     expect(made.status).toBe(201)

@@ -5,14 +5,14 @@ import { noise, tusClient } from './support/tus.ts'
 
 test('thousands of other uploads do not make the server forget one that is being written', async () => {
   const harness = await startService({ env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' } })
-  const { ingest } = harness.service
+  const { ingest, ownership } = harness.service
   const tus = tusClient(harness.tokens.telecaller)
   const lead = await harness.lead()
   const bytes = noise(3_000)
   const url = await tus.begin(lead, bytes.length)
   const id = url.split('/').pop() as string
   const body = new PassThrough()
-  const appended = ingest.append(id, body)
+  const appended = ownership.hold(id, new AbortController().signal, () => ingest.append(id, body))
   body.write(bytes.subarray(0, 1_000))
   await Promise.all(
     Array.from({ length: 4_500 }, () =>
@@ -25,7 +25,7 @@ test('thousands of other uploads do not make the server forget one that is being
       }),
     ),
   )
-  // Whoever asks meanwhile must not be given a second copy of the row, which would fall behind.
+  // What asks meanwhile must not be given a second record, which would fall behind.
   expect((await ingest.find(id)).offset).toBe(0)
   body.end()
   expect((await appended).offset).toBe(1_000)

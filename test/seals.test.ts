@@ -168,8 +168,10 @@ describe('a creation that is repeated under its key while the sweep ends the fir
     const filename = 'call.wav'
     const intent = { door: 'simple', caller, leadId: lead.leadId, filename, length: null, idempotency } as const
     const { id } = await ingest.begin({ id: newId(), ...intent })
-    await ingest.append(id, Readable.from([Buffer.from(bytes)], { objectMode: false }), { allOrNothing: true })
-    if (how === 'whole') await ingest.seal(id, { length: bytes.length, callLogId: lead.callLogId })
+    await harness.service.ownership.hold(id, new AbortController().signal, async () => {
+      await ingest.append(id, Readable.from([Buffer.from(bytes)], { objectMode: false }), { allOrNothing: true })
+      if (how === 'whole') await ingest.seal(id, { length: bytes.length, callLogId: lead.callLogId })
+    })
     const repeated = await besideItsEnd(id, () => simple(lead, key))
     expect(repeated.status).toBe(200)
     const { recordings } = await jsonOf(await harness.api('GET', lead.recordings))

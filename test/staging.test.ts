@@ -1,7 +1,7 @@
-import { readFileSync, symlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { diskStores } from './support/disk-stores.ts'
 import { noise } from './support/tus.ts'
 
@@ -38,5 +38,32 @@ describe('bytes on their way to a disk', () => {
     source.destroy()
     expect(await appended).toMatchObject({ offset: bytes.length, end: 'cut' })
     expect(readFileSync(path.join(directory, 'silent')).equals(bytes)).toBe(true)
+  })
+
+  test('files that wait for their next chunk are few, and none is open for long', async () => {
+    const openNow = () =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          return readlinkSync(`/proc/self/fd/${fd}`).startsWith(path.join(directory, 'chunks-'))
+        } catch {
+          return false
+        }
+      }).length
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    try {
+      const uploads = Array.from({ length: 260 }, (_, i) => staging.of(`chunks-${i}`))
+      await Promise.all(uploads.map((each) => each.write(noise(10), 0)))
+      expect(openNow()).toBe(256)
+      // The first was closed, and goes on all the same.
+      await uploads[0]?.write(noise(10), 10)
+      expect(await uploads[0]?.size()).toBe(20)
+      expect(openNow()).toBe(256)
+      uploads[0]?.forget()
+      expect(openNow()).toBe(255)
+      vi.advanceTimersByTime(10_000)
+      expect(openNow()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -77,6 +77,21 @@ describe('a start that cannot be', () => {
     expect(line).toMatchObject({ level: 'fatal', msg: expect.stringMatching(said) })
     expect(line).not.toHaveProperty('err')
   })
+
+  test.for(['recordings.db', 'server.lock', 'jwt-secret', 'playback-links-secret'])(
+    'since %s is a directory says so in one sentence, and what to do',
+    async (name) => {
+      const dataDir = path.join(dir, `with ${name}`)
+      await mkdir(path.join(dataDir, name), { recursive: true })
+      const { code, stdout, stderr } = await start(dataDir, { RECORDINGS_JWT_SECRET: '' })
+      expect(code).toBe(1)
+      expect(stdout + stderr).toMatch(
+        new RegExp(`${name}.* can't be used \\((EISDIR|SQLITE_CANTOPEN)\\): expected a file`),
+      )
+      expect(stdout + stderr).not.toContain('    at ')
+      expect(stdout + stderr).not.toContain('"stack"')
+    },
+  )
 
   test('for a word that it does not know is told with what there is', async () => {
     const { code, stderr } = await runCommand(['start', '--with-parents'], { dir })

@@ -98,7 +98,9 @@ describe('an upload that is silent', () => {
       db.write(asStatement((orm) => orm.update(leads).set({ telecallerId }).where(eq(leads.id, lead.leadId))))
     const intoCore = async () => {
       const { Readable } = await import('node:stream')
-      await harness.service.ingest.append(idOf(url), Readable.from([bytes.subarray(400)], { objectMode: false }))
+      const rest = Readable.from([bytes.subarray(400)], { objectMode: false })
+      const { ingest, ownership } = harness.service
+      await ownership.hold(idOf(url), new AbortController().signal, () => ingest.append(idOf(url), rest))
     }
     await giveTo('telecaller-b')
     await intoCore()

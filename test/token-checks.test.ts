@@ -23,6 +23,8 @@ const tokenBy = (key: KeyObject, { kid, sub = 'telecaller-a', iss = ISSUER }: Re
     .setProtectedHeader({ alg: 'ES256', ...(kid !== undefined && { kid }) })
     .sign(key)
 
+const rsa = () => exportJWK(generateKeyPairSync('rsa', { modulusLength: 2_048 }).publicKey)
+
 async function folder(): Promise<string> {
   const made = await mkdtemp(path.join(tmpdir(), 'keys-'))
   onTestFinished(() => rm(made, { recursive: true }))
@@ -167,6 +169,24 @@ describe('a file of keys that can be used for nothing keeps the server from star
     ['no keys', () => '{"keys":[]}', /its list of keys is empty: expected one or more public keys/],
     ['a list of text', () => '{"keys":["a"]}', /a key in it is no object/],
     ['a key without its point', () => '{"keys":[{"kty":"EC","crv":"P-256"}]}', /a key in it can't be used/],
+    ...(['!!', '', 'AQAB', 'a b', 5] as const).map((n): [string, () => Promise<string>, RegExp] => [
+      `a modulus ${JSON.stringify(n)}`,
+      async () => JSON.stringify({ keys: [{ ...(await rsa()), n }] }),
+      /a key in it can't be used \(its (n is no Base64|modulus n has 17 bits, fewer than 2048)\): expected public keys/,
+    ]),
+    ...['!!', 'AQ', 'BA', ''].map((e): [string, () => Promise<string>, RegExp] => [
+      `an exponent ${JSON.stringify(e)}`,
+      async () => JSON.stringify({ keys: [{ ...(await rsa()), e }] }),
+      /a key in it can't be used \(its e is no (Base64|exponent)\): expected public keys/,
+    ]),
+    [
+      'a point that is garbled',
+      async () => {
+        const point = await jwkOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)
+        return JSON.stringify({ keys: [{ ...point, x: `${point.x}!` }] })
+      },
+      /a key in it can't be used \(its x is no Base64\)/,
+    ],
     [
       'a private key',
       async () => JSON.stringify({ keys: [await jwkOf(ours.publicKey), await jwkOf(ours.privateKey)] }),

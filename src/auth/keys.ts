@@ -4,6 +4,7 @@
  * A file is judged once, at the start. An address is asked when it is needed, and may answer anything: what it fails at
  * is no fault of the token, and is not kept.
  */
+import { KeyObject, type webcrypto } from 'node:crypto'
 import {
   createLocalJWKSet,
   createRemoteJWKSet,
@@ -96,10 +97,32 @@ async function faultOf(key: unknown): Promise<string | undefined> {
   if (typeof key !== 'object' || key === null) return 'is no object'
   const jwk = key as JWK
   if (jwk.d !== undefined || jwk.kty === 'oct') return PRIVATE
+  const garbled = (jwk.kty === 'RSA' ? RSA_NUMBERS : POINT).find(
+    (name) => jwk[name] !== undefined && !isBase64(jwk[name]),
+  )
+  if (garbled !== undefined) return `can't be used (its ${garbled} is no Base64)`
   try {
-    await importJWK(jwk, jwk.alg ?? ALGORITHM_OF[jwk.crv ?? jwk.kty ?? ''])
-    return undefined
+    const imported = await importJWK(jwk, jwk.alg ?? ALGORITHM_OF[jwk.crv ?? jwk.kty ?? ''])
+    return jwk.kty === 'RSA' ? weaknessOf(imported as webcrypto.CryptoKey) : undefined
   } catch (error) {
     return `can't be used (${(error as Error).message})`
   }
 }
+
+/** The members of a public key that are numbers in Base64; libraries pass over what is none. */
+const RSA_NUMBERS = ['n', 'e'] as const
+const POINT = ['x', 'y'] as const
+
+/** In either alphabet, as those libraries take it. */
+const isBase64 = (text: unknown) => typeof text === 'string' && /^[\w+/-]+={0,2}$/.test(text)
+
+/** RFC 7518 §3.3. With a smaller modulus or another exponent no token would be accepted, or any. */
+function weaknessOf(key: webcrypto.CryptoKey): string | undefined {
+  const { modulusLength = 0, publicExponent = 0n } = KeyObject.from(key).asymmetricKeyDetails ?? {}
+  if (modulusLength < MIN_MODULUS_BITS) {
+    return `can't be used (its modulus n has ${modulusLength} bits, fewer than ${MIN_MODULUS_BITS})`
+  }
+  return publicExponent < 3n || publicExponent % 2n === 0n ? "can't be used (its e is no exponent)" : undefined
+}
+
+const MIN_MODULUS_BITS = 2_048

@@ -14,7 +14,7 @@ import type { Config } from '../config/config.ts'
 import type { Database, Reading } from '../db/database.ts'
 import { isRecorded, recordingGone, recordingSums, recordingTotals } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
-import { openSqlite } from '../db/sqlite.ts'
+import { openForReading, openSqlite } from '../db/sqlite.ts'
 import { openUploadsGone } from '../db/uploads.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import type { DiskLibrary } from '../storage/disk/disk-library.ts'
@@ -118,7 +118,7 @@ async function sha256OfFile(file: string): Promise<string> {
 }
 
 async function make(config: Config, folder: string): Promise<number> {
-  const existing = await openExisting(config)
+  const existing = await openExisting(config, openForReading(config.databaseFile))
   const { db: live, library } = existing
   try {
     const database = path.join(folder, 'recordings.db')
@@ -167,6 +167,7 @@ async function objectionTo(config: Config, target: string): Promise<string | und
 
 /** @returns the exit code: 1 when a recording could not be taken in; the rest is there all the same */
 export async function backup(config: Config, directory: string): Promise<number> {
+  if (config.postgres) throw new Error('backup copies a database file: of PostgreSQL, pg_dump makes the copy')
   const target = path.resolve(directory)
   const objection = await objectionTo(config, target)
   if (objection !== undefined) {

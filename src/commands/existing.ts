@@ -3,15 +3,19 @@
  * answered with an empty database.
  */
 import type { Config } from '../config/config.ts'
+import type { Reading } from '../db/database.ts'
 import { knowsRecordings } from '../db/recordings.ts'
-import { openForReading, type ReadingDatabase } from '../db/sqlite.ts'
+import { openForReading } from '../db/sqlite.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
 import { DiskStaging } from '../storage/disk/disk-staging.ts'
 import type { Staging } from '../storage/staging.ts'
 
-export interface Existing {
-  db: ReadingDatabase
+/** Tables that are read, and closed afterwards. */
+type Tables = Reading & { close(): Promise<void> }
+
+export interface Existing<Db extends Tables = Tables> {
+  db: Db
   /** Its directory may be missing. */
   staging: Staging
   library: DiskLibrary
@@ -20,12 +24,22 @@ export interface Existing {
   close(): Promise<void>
 }
 
-/** @throws a sentence for the operator when something is missing, or is not what it should be */
-export async function openExisting(config: Config): Promise<Existing> {
-  const db = openForReading(config.databaseFile)
+/** The server's database, to be read beside it. @throws a sentence for the operator when there is none */
+export async function openTables({ postgres, databaseFile }: Config): Promise<Tables> {
+  if (!postgres) return openForReading(databaseFile)
+  const { readPostgres } = await import('../db/postgres/postgres.ts')
+  return readPostgres(postgres)
+}
+
+/**
+ * @param db is closed with the rest, and when this fails
+ * @throws a sentence for the operator when something is missing, or is not what it should be
+ */
+export async function openExisting<Db extends Tables>(config: Config, db: Db): Promise<Existing<Db>> {
   try {
+    const name = config.postgres?.url ?? config.databaseFile
     const isUsed = await knowsRecordings(db).catch((error) => {
-      throw new Error(`${config.databaseFile} is no database of this service: ${(error as Error).message}`)
+      throw new Error(`${name} is no database of this service: ${(error as Error).message}`)
     })
     await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
     const library = await openDiskLibrary(config.recordingsDir)

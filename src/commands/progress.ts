@@ -1,4 +1,4 @@
-/** A bar for those who watch a long command in a terminal; nothing where the output goes elsewhere. */
+/** The bar of a long command in a terminal; nothing where the output goes elsewhere. */
 
 const WIDTH = 30
 const EVERY_MS = 100

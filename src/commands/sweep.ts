@@ -10,7 +10,7 @@ import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
 import { planSweep, type Step } from '../uploads/sweep-plan.ts'
-import { assertDirectory, type Existing, openExisting } from './existing.ts'
+import { assertDirectory, type Existing, openExisting, openTables } from './existing.ts'
 import { inUnits } from './progress.ts'
 
 export interface SweepOptions {
@@ -58,7 +58,7 @@ async function* judged(parts: Parameters<typeof strangers>[0]) {
 }
 
 async function plan(config: Config, clock: Clock): Promise<void> {
-  const { db, staging, library, close } = await openExisting(config)
+  const { db, staging, library, close } = await openExisting(config, await openTables(config))
   const parts = { db, staging, library, clock, limits: config.uploads }
   let steps = 0
   try {
@@ -117,7 +117,7 @@ async function areMostlyMissing({ db, library }: Pick<Existing, 'db' | 'library'
 
 /** What speaks against it, of what is there; undefined when nothing does. */
 async function objectionTo(config: Config, { unknown }: SweepOptions): Promise<string | undefined> {
-  const existing = await openExisting(config)
+  const existing = await openExisting(config, await openTables(config))
   const { isUsed } = existing
   const isElsewhere = unknown && isUsed && (await areMostlyMissing(existing))
   await existing.close()

@@ -9,7 +9,7 @@ import { isRecorded, recordingTotals } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
 import type { Library } from '../storage/library.ts'
 import { everyRecording } from './every-recording.ts'
-import { openExisting } from './existing.ts'
+import { openExisting, openTables } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
@@ -38,7 +38,7 @@ async function faultOf(library: Library, recording: Recording, progress: Progres
 
 /** @returns the exit code: 1 when a recording is damaged */
 export async function verify(config: Config): Promise<number> {
-  const existing = await openExisting(config)
+  const existing = await openExisting(config, await openTables(config))
   const { db, library } = existing
   try {
     const total = await recordingTotals(db)

@@ -11,7 +11,7 @@ import { namedPaths } from './named-paths.ts'
 import {
   KEY_SETTINGS,
   type LogLevel,
-  SECRET,
+  SECRETS,
   SETTINGS,
   type SettingName,
   type Sound,
@@ -19,7 +19,7 @@ import {
   TEST_ONLY,
   type Values,
 } from './settings.ts'
-import { ASYMMETRIC, type SecretText } from './values.ts'
+import { ASYMMETRIC, type SecretUrl } from './values.ts'
 
 export type KeySetting =
   | { readonly kind: 'secret'; readonly secret: Uint8Array }
@@ -27,6 +27,16 @@ export type KeySetting =
   | { readonly kind: 'jwks-file'; readonly file: string }
   /** Outside production: a secret for HS256 that is made at the first start and kept at `file`, mode 0600. */
   | { readonly kind: 'made'; readonly file: string }
+
+/** PostgreSQL in place of the file in the data directory. */
+export interface PostgresSettings {
+  readonly url: SecretUrl
+  /** For transactions. */
+  readonly connections: number
+  /** Shared by what only reads. */
+  readonly readConnections: number
+  readonly statementTimeoutMs: number
+}
 
 export interface Config {
   readonly production: boolean
@@ -36,10 +46,10 @@ export interface Config {
   /** Absolute, as all paths here. */
   readonly dataDir: string
   readonly databaseFile: string
+  /** Undefined: the database file. Given exactly where `store` is; tests pair it with a disk. */
+  readonly postgres?: PostgresSettings
   readonly recordingsDir: string
   readonly uploadsDir: string
-  /** Of PostgreSQL; undefined: the database file. Given exactly where `store` is. */
-  readonly databaseUrl?: SecretText
   /** Undefined: recordings and uploads lie in their directories. */
   readonly store?: {
     readonly bucket: string
@@ -79,6 +89,8 @@ export interface Config {
     /** Starts and ends with `/`; undefined: the service sends the bytes itself. */
     readonly accelRedirect?: string
     readonly linkExpiresAfterMs: number
+    /** Undefined: one is made at the first start, and kept in the data directory. */
+    readonly linkSecret?: Uint8Array
   }
   /** Its path ends with `/`, so that `new URL('api/…', publicUrl)` keeps the prefix. */
   readonly publicUrl?: URL
@@ -134,7 +146,7 @@ export function readConfig(env: Environment = process.env): Config {
 }
 
 function textOf(env: Environment, name: SettingName): string | undefined {
-  const text = name === SECRET ? env[name] : env[name]?.trim()
+  const text = SECRETS.includes(name) ? env[name] : env[name]?.trim()
   return text === '' ? undefined : text
 }
 
@@ -188,9 +200,14 @@ function toConfig(values: Sound): Config {
     port: values.PORT,
     dataDir,
     databaseFile: database,
+    postgres: values.RECORDINGS_DATABASE_URL && {
+      url: values.RECORDINGS_DATABASE_URL,
+      connections: values.RECORDINGS_DATABASE_CONNECTIONS,
+      readConnections: values.RECORDINGS_DATABASE_READ_CONNECTIONS,
+      statementTimeoutMs: values.RECORDINGS_DATABASE_STATEMENT_TIMEOUT,
+    },
     recordingsDir: recordings,
     uploadsDir: uploads,
-    databaseUrl: values.RECORDINGS_DATABASE_URL,
     store: storeSetting(values),
     auth: {
       key,
@@ -212,6 +229,7 @@ function toConfig(values: Sound): Config {
     playback: {
       accelRedirect: values.RECORDINGS_ACCEL_REDIRECT,
       linkExpiresAfterMs: values.RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER,
+      linkSecret: values.RECORDINGS_PLAYBACK_LINK_SECRET,
     },
     publicUrl: values.RECORDINGS_PUBLIC_URL,
     trustProxy: values.RECORDINGS_TRUST_PROXY,

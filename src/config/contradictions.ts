@@ -14,6 +14,8 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
   }
   if (keys.length <= 1) faults.push(...algorithmFaults(values, keys[0]))
 
+  faults.push(...secretFaults(values, keys))
+
   const chunk = values.RECORDINGS_CHUNK_SIZE
   const maxChunk = values.RECORDINGS_MAX_CHUNK_SIZE
   if (chunk !== undefined && maxChunk !== undefined && chunk > maxChunk) {
@@ -41,10 +43,30 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
   return faults
 }
 
+/** What an instance makes by itself, the others do not know. */
+function secretFaults(values: Values, keys: readonly SettingName[]): string[] {
+  const { RECORDINGS_PLAYBACK_LINK_SECRET: links, [SECRET]: logins } = values
+  const faults: string[] = []
+  if (links && logins && Buffer.compare(links, logins) === 0) {
+    faults.push(`RECORDINGS_PLAYBACK_LINK_SECRET and ${SECRET} are the same: expected two, or a link would be a login`)
+  }
+  if (!values.RECORDINGS_DATABASE_URL) return faults
+  if (keys.length === 0 && values.NODE_ENV !== 'production') {
+    faults.push(`none of ${KEY_SETTINGS.join(', ')} is given: expected one of them beside RECORDINGS_DATABASE_URL`)
+  }
+  if (!links) {
+    faults.push(
+      'RECORDINGS_PLAYBACK_LINK_SECRET is not given: expected one beside RECORDINGS_DATABASE_URL, the same for all instances',
+    )
+  }
+  return faults
+}
+
 /** Rows and bytes are both on this machine, or both are elsewhere. */
 function homeFaults(values: Values): string[] {
   const { RECORDINGS_DATABASE_URL: database, RECORDINGS_STORE: store } = values
-  if (store === undefined && database !== undefined) {
+  // The tests alone pair it with a disk.
+  if (store === undefined && database !== undefined && values.NODE_ENV !== 'test') {
     return [
       'RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, ' +
         'since other instances on that database could not read bytes on the disk of this one',

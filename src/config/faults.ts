@@ -1,11 +1,10 @@
 /** What is said of a setting that is wrong: its value as it may be printed, and the setting that a wrong name may mean. */
-import { SECRET, type SettingName } from './settings.ts'
+import { HIDDEN, type SettingName } from './settings.ts'
 
 /** What was given, fit to be printed: no secret, no credentials or query of an address. */
 export function shown(name: SettingName, text: string | undefined): string {
   if (text === undefined) return 'not given'
-  if (name === 'RECORDINGS_DATABASE_URL') return 'not shown, since a password may be in it'
-  if (name === SECRET) {
+  if (HIDDEN.includes(name)) {
     return `not shown (${Buffer.byteLength(text)} bytes${/[\r\n]/.test(text) ? ', a line break among them' : ''})`
   }
   const masked = text.replace(/\/\/[^/?#]*@/g, '//***@').replace(/\?.*$/, '?***')

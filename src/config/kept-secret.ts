@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
+import { ConfigError } from './config.ts'
 
 const MIN_BYTES = 32
 
@@ -43,18 +44,26 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/**
- * The secret in a file (mode 0600), made where the file is missing or empty. One process at a time makes it: the server,
- * which holds its data directory's lock.
- *
- * @throws when what is there is too short to be one
- */
-export async function keptSecret(file: string): Promise<Uint8Array> {
+async function secretIn(file: string): Promise<Uint8Array> {
   const secret = new TextEncoder().encode((await textIn(file)) || (await make(file)))
-  if (secret.length < MIN_BYTES) {
-    throw new Error(`the secret in ${file} is shorter than 32 bytes; remove the file to have a new one made`)
-  }
   // Also for a file that was there: the process that made it may have ended before its name was durable.
   await syncFolder(path.dirname(file))
   return secret
 }
+
+/**
+ * The secret in a file (mode 0600), made where the file is missing or empty. One process at a time makes it: the server,
+ * which holds its data directory's lock.
+ *
+ * @throws ConfigError when the file can be neither read nor made, or what is there is too short
+ */
+export async function keptSecret(file: string): Promise<Uint8Array> {
+  const secret = await secretIn(file).catch(({ code, message }: NodeJS.ErrnoException) => {
+    throw fault(file, `can't be used (${code ?? message}): expected a file of the user who runs the service`)
+  })
+  if (secret.length < MIN_BYTES) throw fault(file, `is shorter than ${MIN_BYTES} bytes`)
+  return secret
+}
+
+const fault = (file: string, what: string) =>
+  new ConfigError([`the secret \`${file}\` ${what}; remove it to have a new one made`])

@@ -9,7 +9,6 @@ import {
   accelRedirect,
   algorithms,
   corsOrigins,
-  databaseAddress,
   directory,
   httpUrl,
   integer,
@@ -21,6 +20,7 @@ import {
   MIN_SECRET_BYTES,
   origin,
   plain,
+  postgresUrl,
   publicUrl,
   SYMMETRIC,
   secret,
@@ -52,9 +52,12 @@ export const SETTINGS = {
   RECORDINGS_DIR: directory.optional(),
   RECORDINGS_UPLOADS_DIR: directory.optional(),
   RECORDINGS_DATABASE_URL: setting(
-    'an address such as postgres://user:password@host:5432/database',
-    databaseAddress,
+    'an address such as postgres://user:password@host:5432/database, with what is special in the password percent-encoded',
+    postgresUrl,
   ).optional(),
+  RECORDINGS_DATABASE_CONNECTIONS: integer(1, 1_000).prefault('8'),
+  RECORDINGS_DATABASE_READ_CONNECTIONS: integer(1, 100).prefault('2'),
+  RECORDINGS_DATABASE_STATEMENT_TIMEOUT: time(1, 10 * MILLISECONDS.m, '10m').prefault('4s'),
   RECORDINGS_STORE: setting(
     'a bucket and, if need be, a prefix, such as s3://calls/production',
     storeAddress,
@@ -106,6 +109,10 @@ export const SETTINGS = {
     '`*`, `none`, or exact origins such as `https://crm.example, http://localhost:5173` (lower case, no path, no final slash)',
     corsOrigins,
   ).optional(),
+  RECORDINGS_PLAYBACK_LINK_SECRET: setting(
+    `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\``,
+    secret,
+  ).optional(),
   RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER: time(1, MAX_TIME_MS, '3650d').prefault('10m'),
   RECORDINGS_TEST_CRASH_AT: plain.optional(),
 } as const
@@ -116,8 +123,11 @@ export type Values = { [Name in SettingName]?: z.output<(typeof SETTINGS)[Name]>
 /** All could be read. */
 export type Sound = { [Name in SettingName]: z.output<(typeof SETTINGS)[Name]> }
 
-/** Not to be trimmed: its bytes are the key. */
 export const SECRET = 'RECORDINGS_JWT_SECRET'
+/** Not to be trimmed: their bytes are keys. */
+export const SECRETS: readonly SettingName[] = [SECRET, 'RECORDINGS_PLAYBACK_LINK_SECRET']
+/** Never shown, not even in part. */
+export const HIDDEN: readonly SettingName[] = [...SECRETS, 'RECORDINGS_DATABASE_URL']
 export const KEY_SETTINGS = ['RECORDINGS_JWT_SECRET', 'RECORDINGS_JWKS_URL', 'RECORDINGS_JWKS_FILE'] as const
 /** All that says where the store is, and how it is used. */
 export const STORE_SETTINGS = [

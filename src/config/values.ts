@@ -24,24 +24,27 @@ export class Secret extends Uint8Array {
   }
 }
 
-/** Text that says nothing of itself, such as an address with a password in it. */
-export class SecretText {
+/** An address with a password in it, which says nothing of that when it is printed, logged or turned to JSON. */
+export class SecretUrl {
   readonly #text: string
 
   constructor(text: string) {
     this.#text = text
   }
-  reveal(): string {
+
+  /** As it was given, for who connects there. */
+  get text(): string {
     return this.#text
   }
   toString(): string {
-    return '[secret]'
+    const { protocol, username, host, pathname } = new URL(this.#text)
+    return `${protocol}//${username === '' ? '' : `${username}:***@`}${host}${pathname}`
   }
   toJSON(): string {
-    return '[secret]'
+    return `${this}`
   }
   [inspect.custom](): string {
-    return '[secret]'
+    return `${this}`
   }
 }
 
@@ -136,9 +139,6 @@ export const storeAddress = (text: string): { bucket: string; prefix: string } |
   return { bucket, prefix: path === '' ? '' : `${path.slice(1)}/` }
 }
 
-export const databaseAddress = (text: string): SecretText | undefined =>
-  /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text) ? new SecretText(text) : undefined
-
 /** RFC 6454 §6.2. Apps in a web view have schemes of their own, such as `capacitor://localhost`. */
 const isOrigin = (text: string) =>
   /^https?:/i.test(text)
@@ -175,6 +175,14 @@ export const secret = (text: string): Secret | undefined => {
   if (/[\r\n]/.test(text)) return undefined
   const bytes = new TextEncoder().encode(text)
   return bytes.length >= MIN_SECRET_BYTES && !text.trimStart().startsWith('-----BEGIN') ? new Secret(bytes) : undefined
+}
+
+/** As `psql` takes it too; a database has to be named. */
+export const postgresUrl = (text: string): SecretUrl | undefined => {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const hasHost = url && (url.hostname !== '' || url.searchParams.has('host'))
+  const isPostgres = hasHost && /^postgres(ql)?:$/.test(url.protocol) && /^\/[^/]+$/.test(url.pathname)
+  return isPostgres ? new SecretUrl(text) : undefined
 }
 
 /** Names of signature algorithms, each of them known here. */

@@ -1,8 +1,8 @@
 /**
  * The rows of an upload's chunks, of which a client may have made a hundred thousand, a step at a time.
  *
- * Nothing here reads or changes more rows at once than a step has: one statement over all of them would keep everybody
- * waiting. Who needs them all to change together marks one row first, and goes on from there after a crash.
+ * Nothing here reads or changes more rows at once than a step has: one statement over all of them would keep all
+ * other requests waiting. A change of them all marks one row first, and goes on from there after a crash.
  */
 import { setImmediate as breathe } from 'node:timers/promises'
 import { and, asc, eq, gte, inArray, lt, sql } from 'drizzle-orm'

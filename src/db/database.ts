@@ -43,10 +43,12 @@ export interface Statement {
   readonly atLeast?: number
   /** The query is a read: where its row does not pass, `error` is thrown and the whole transaction undone. */
   readonly passes?: (row: unknown) => boolean
-  /** The query has RETURNING: it hands over what it wrote, and as many rows count as changed. */
+  /** The query has RETURNING: it hands over what it wrote when the transaction runs, and as many rows count as changed. */
   readonly take?: (rows: unknown[]) => void
   /** Transactions that look at the same thing run one after the other, also where a database has several writers. */
   readonly alone?: string
+  /** To run it twice is as good as once: where the answer to it is lost, it is simply run again. */
+  readonly isRepeatable?: true
   readonly error?: () => Error
 }
 
@@ -59,6 +61,9 @@ export const must = (statement: Statement, error: () => Error, rows = 1): Statem
   atLeast: rows,
   error,
 })
+
+/** A statement that changes nothing more when it is run again. */
+export const repeatable = (statement: Statement): Statement => ({ ...statement, isRepeatable: true })
 
 /**
  * A condition of a transaction, on the first row that the query gives.

@@ -5,7 +5,7 @@
  * The lock is SQLite's exclusive lock on a file of its own, which the kernel gives back however its holder ends.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import BetterSqlite3 from 'better-sqlite3'
+import { opened } from './sqlite-file.ts'
 
 const RETRY_EVERY_MS = 50
 
@@ -18,7 +18,7 @@ const RETRY_EVERY_MS = 50
  */
 export async function lockInstance(file: string, waitMs: number): Promise<() => void> {
   const deadlineMs = performance.now() + waitMs
-  const sqlite = new BetterSqlite3(file, { timeout: 0 })
+  const sqlite = opened(file, { timeout: 0 })
   for (;;) {
     try {
       sqlite.exec('BEGIN EXCLUSIVE')

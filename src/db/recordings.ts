@@ -20,7 +20,7 @@ const playable = kept((orm) =>
       size: recordings.size,
       sha256: recordings.sha256,
       createdAtMs: recordings.createdAtMs,
-      // Who owns the lead now, whoever did when the call was recorded. Mapping a join costs Drizzle twice the query.
+      // The lead's owner of today; the recording may be of another's time. Mapping a join costs Drizzle twice the query.
       telecallerId: sql<string>`(select leads.telecaller_id from leads where leads.id = recordings.lead_id)`,
     })
     .from(recordings)
@@ -31,7 +31,7 @@ const insert = kept((orm) =>
     .insert(recordings)
     .values({
       ...rowOf(recordings),
-      // Whoever owns the lead when the recording is there.
+      // The lead's owner in the moment in which the recording is written.
       telecallerId: sql`(select telecaller_id from leads where id = ${sql.placeholder('leadId')})`,
     })
     .returning({ telecallerId: recordings.telecallerId }),

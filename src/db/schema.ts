@@ -24,7 +24,7 @@ export const UPLOAD_STATES = [
 export const OPEN_STATES: (typeof UPLOAD_STATES)[number][] = ['receiving', 'finishing']
 
 /** The tables, over the columns of a dialect. */
-const tables = ({ table, text, integer, real, index, uniqueIndex, primaryKey }: Kit) => {
+export const tables = ({ table, text, integer, real, boolean, index, uniqueIndex, primaryKey, indexesTimes }: Kit) => {
   const leads = table('leads', {
     id: text().primaryKey(),
     telecallerId: text('telecaller_id').notNull(),
@@ -96,7 +96,7 @@ const tables = ({ table, text, integer, real, index, uniqueIndex, primaryKey }: 
         .on(t.callerId, t.leadId, t.idempotencyKey)
         .where(sql`idempotency_key is not null`),
       index('uploads_open').on(t.callerId).where(sql`state in ('receiving', 'finishing')`),
-      index('uploads_by_age').on(t.state, t.lastByteAtMs),
+      ...(indexesTimes ? [index('uploads_by_age').on(t.state, t.lastByteAtMs)] : []),
     ],
   )
 
@@ -138,7 +138,7 @@ const tables = ({ table, text, integer, real, index, uniqueIndex, primaryKey }: 
       durationSeconds: real('duration_seconds'),
       mediaCheck: text('media_check', { enum: ['ok', 'unrecognised'] }).notNull(),
       /** Null for recordings of before it was asked: their type must do. */
-      playsInBrowsers: integer('plays_in_browsers', { mode: 'boolean' }),
+      playsInBrowsers: boolean('plays_in_browsers'),
       createdAtMs: integer('created_at_ms').notNull(),
     },
     (t) => [
@@ -157,13 +157,45 @@ const tables = ({ table, text, integer, real, index, uniqueIndex, primaryKey }: 
     /** Relative to the recordings directory. */
     path: text().primaryKey(),
   })
-  return { leads, callLogs, uploads, chunks, recordings, tombstones }
+
+  /** The objects that hold an upload's bytes; none where a file holds them all. An upload is not forgotten before they are gone. */
+  const segments = table(
+    'segments',
+    {
+      uploadId: text('upload_id')
+        .notNull()
+        .references(() => uploads.id),
+      /** Of its first byte in the upload. */
+      position: integer().notNull(),
+      size: integer().notNull(),
+      /** Of the object; used once. */
+      name: text().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.uploadId, t.position] })],
+  )
+
+  /**
+   * Keys under which a finish may have put the bytes of a recording, each of them written down before its bytes: those that
+   * became no recording are known by it. An upload is not forgotten before they are gone.
+   */
+  const attempts = table(
+    'attempts',
+    {
+      uploadId: text('upload_id')
+        .notNull()
+        .references(() => uploads.id),
+      key: text().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.uploadId, t.key] })],
+  )
+  return { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts }
 }
 
-export const { leads, callLogs, uploads, chunks, recordings, tombstones } = tables(sqliteKit)
+export const { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } = tables(sqliteKit)
 
 export type Lead = typeof leads.$inferSelect
 export type CallLog = typeof callLogs.$inferSelect
 export type UploadRow = typeof uploads.$inferSelect
 export type ChunkRow = typeof chunks.$inferSelect
 export type Recording = typeof recordings.$inferSelect
+export type SegmentRow = typeof segments.$inferSelect

@@ -11,9 +11,10 @@
 import { existsSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import BetterSqlite3 from 'better-sqlite3'
+import type BetterSqlite3 from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { passing } from '../errors.ts'
 import {
   type Database,
@@ -25,6 +26,7 @@ import {
   type Values,
 } from './database.ts'
 import * as schema from './schema.ts'
+import { opened } from './sqlite-file.ts'
 
 /** How long SQLite itself may wait for a lock: the event loop stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 5
@@ -92,14 +94,40 @@ const reading = (prepared: (query: Query) => Prepared): Reading => ({
   all: <Row>(query: Query<Row>, values?: Values) => prepared(query).all(values) as Row[],
 })
 
-/** Opens the database file to read it, also while a server uses it. @throws when there is none */
+/** @throws a sentence for the operator when the tables are not those of this version */
+function assertCurrent(sqlite: BetterSqlite3.Database, file: string): void {
+  const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis))
+  const applied = Number(sqlite.prepare('SELECT max(created_at) FROM __drizzle_migrations').pluck().get())
+  if (applied < newest) {
+    throw new Error(`${file} is of an older version of the service: start the server once, which brings it up to date`)
+  }
+  if (applied > newest) {
+    throw new Error(`${file} is of a newer version of the service: run the commands of that version`)
+  }
+}
+
+function openedAsItIs(file: string): BetterSqlite3.Database {
+  const options = { readonly: true, fileMustExist: true, timeout: 10_000 }
+  try {
+    return opened(file, options, (sqlite) => assertCurrent(sqlite, file))
+  } catch (error) {
+    if (codeOf(error) === '') throw error
+    throw new Error(`${file} is no database of this service: ${(error as Error).message}`)
+  }
+}
+
+/**
+ * Opens the database file to read it, also while a server uses it.
+ *
+ * @throws a sentence for the operator when there is none, or it is none of this version
+ */
 export function openForReading(file: string): ReadingDatabase {
   if (!existsSync(file)) {
     throw new Error(
       `there is no database at ${file}; a command needs the settings of its server, here RECORDINGS_DATA_DIR`,
     )
   }
-  const sqlite = new BetterSqlite3(file, { readonly: true, fileMustExist: true, timeout: 10_000 })
+  const sqlite = openedAsItIs(file)
   return {
     ...reading(preparing(drizzle(sqlite, { schema }))),
     backup: (target) => copyWhole(sqlite, target),
@@ -117,10 +145,11 @@ async function copyWhole(sqlite: BetterSqlite3.Database, target: string): Promis
 /** Opens the database file, creates it where it is missing (mode 0600), and brings its tables up to date. */
 export async function openSqlite(file: string): Promise<SqliteDatabase> {
   await (await open(file, 'a', 0o600)).close()
-  const sqlite = new BetterSqlite3(file, { timeout: 10_000 })
-  sqlite.pragma('journal_mode = WAL')
-  sqlite.pragma('synchronous = FULL')
-  sqlite.pragma('foreign_keys = ON')
+  const sqlite = opened(file, { timeout: 10_000 }, (database) => {
+    database.pragma('journal_mode = WAL')
+    database.pragma('synchronous = FULL')
+    database.pragma('foreign_keys = ON')
+  })
   const orm = drizzle(sqlite, { schema })
   migrate(orm, { migrationsFolder })
   sqlite.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)

@@ -6,14 +6,23 @@
  */
 import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
 import { bind, kept, type Orm, once, type Reading, type Statement } from './database.ts'
-import { OPEN_STATES, recordings, uploads } from './schema.ts'
-import { type Patience, silentTooLong } from './uploads.ts'
+import { attempts, OPEN_STATES, recordings, segments, uploads } from './schema.ts'
+import { type Patience, silentSince, silentTooLong } from './uploads.ts'
 
 const isOpen = inArray(uploads.state, OPEN_STATES)
 const isAfter = gt(uploads.id, sql.placeholder('after'))
 const LIMIT = sql.placeholder('limit')
 
 const open = kept((orm) => orm.select().from(uploads).where(and(isOpen, isAfter)).orderBy(asc(uploads.id)).limit(LIMIT))
+const isWhole = and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is distinct from 'partial'`)
+const due = kept((orm) =>
+  orm
+    .select()
+    .from(uploads)
+    .where(and(isOpen, or(isWhole, silentTooLong), isAfter))
+    .orderBy(asc(uploads.id))
+    .limit(LIMIT),
+)
 const keys = kept((orm) =>
   orm
     .select({ id: uploads.id, state: uploads.state, key: uploads.key, recordingId: recordings.id })
@@ -51,8 +60,9 @@ export interface Memory {
 }
 
 /**
- * An upload that is over and was remembered for long enough: one with a key for as long as its recording is there, and
- * for as long as keys are kept in any case. Of one that expired, the last byte came that much before its end.
+ * An upload that is over, names no bytes any more, and was remembered for long enough: one with a key for as long as its
+ * recording is there, and for as long as keys are kept in any case. Of one that expired, the last byte came that much
+ * before its end.
  */
 const isForgettable = (orm: Orm, { silentSinceMs, keyedSilentSinceMs }: Memory): SQL => {
   const recording = orm.select({ id: recordings.id }).from(recordings).where(eq(recordings.uploadId, uploads.id))
@@ -60,32 +70,17 @@ const isForgettable = (orm: Orm, { silentSinceMs, keyedSilentSinceMs }: Memory):
     isNull(uploads.idempotencyKey),
     and(lte(uploads.lastByteAtMs, keyedSilentSinceMs), notExists(recording)),
   )
-  return sql`(${and(not(isNeeded(orm)), lte(uploads.lastByteAtMs, silentSinceMs), isKeyFree)})`
+  const hasNothingLeft = [segments, attempts].map(({ uploadId }) =>
+    notExists(orm.select({ one: sql`1` }).from(uploadId.table).where(eq(uploadId, uploads.id))),
+  )
+  return sql`(${and(not(isNeeded(orm)), lte(uploads.lastByteAtMs, silentSinceMs), isKeyFree, ...hasNothingLeft)})`
 }
 
 export const openUploadsAfter = (db: Reading, after: string, limit: number) => db.all(open, { after, limit })
 
 /** Open uploads that are whole, or have been silent for too long. */
 export const dueUploadsAfter = (db: Reading, after: string, limit: number, patience: Patience) =>
-  db.all(
-    once((orm) =>
-      orm
-        .select()
-        .from(uploads)
-        .where(
-          and(
-            isOpen,
-            or(
-              and(eq(uploads.length, uploads.offset), sql`${uploads.concat} is distinct from 'partial'`),
-              silentTooLong(patience),
-            ),
-            gt(uploads.id, after),
-          ),
-        )
-        .orderBy(asc(uploads.id))
-        .limit(limit),
-    ),
-  )
+  db.all(due, { after, limit, ...silentSince(patience) })
 
 /** Of these ids, those that are uploads, and whether their bytes are still needed. */
 export const neededAmong = async (db: Reading, ids: readonly string[]): Promise<Map<string, boolean>> => {

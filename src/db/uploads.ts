@@ -3,7 +3,7 @@
  * single rows. What the sweep asks of many is in `uploads-swept.ts`.
  */
 import { and, desc, eq, inArray, isNotNull, isNull, lte, ne, notInArray, or, type SQL, sql } from 'drizzle-orm'
-import { bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { bind, holds, kept, once, type Reading, repeatable, returning, type Statement } from './database.ts'
 import { rowOf, set } from './placeholders.ts'
 import { OPEN_STATES, type UploadRow, uploads } from './schema.ts'
 
@@ -14,6 +14,9 @@ const isId = eq(uploads.id, sql.placeholder('id'))
 const isOpen = inArray(uploads.state, OPEN_STATES)
 const isReceiving = eq(uploads.state, 'receiving')
 const isDeferred = and(isReceiving, isNull(uploads.length))
+/** Its offset is the one that was read: no other has moved it since. */
+const isAtExpected = eq(uploads.offset, sql.placeholder('expected'))
+const isLeads = eq(uploads.leadId, sql.placeholder('leadId'))
 const isCallers = eq(uploads.callerId, sql.placeholder('callerId'))
 /** Spelt out, for the index over open uploads. */
 const isOpenByIndex = sql`${uploads.state} in ('receiving', 'finishing')`
@@ -30,19 +33,24 @@ export interface Patience {
   expiresAfterMs: number
 }
 
-/** The rows whose expiry has come. */
-export const silentTooLong = ({ nowMs, expiresAfterMs }: Patience): SQL | undefined =>
-  or(
-    lte(uploads.lastByteAtMs, nowMs - expiresAfterMs),
-    and(neverGotAByte, lte(uploads.lastByteAtMs, nowMs - UNTOUCHED_EXPIRES_AFTER_MS)),
-  )
+/** The rows whose expiry has come, by the values of `silentSince`. */
+export const silentTooLong = or(
+  lte(uploads.lastByteAtMs, sql.placeholder('silentSinceMs')),
+  and(neverGotAByte, lte(uploads.lastByteAtMs, sql.placeholder('untouchedSinceMs'))),
+)
+export const silentSince = ({ nowMs, expiresAfterMs }: Patience) => ({
+  silentSinceMs: nowMs - expiresAfterMs,
+  untouchedSinceMs: nowMs - UNTOUCHED_EXPIRES_AFTER_MS,
+})
 
 const byId = kept((orm) => orm.select().from(uploads).where(isId))
-const underKey = and(
-  isCallers,
-  eq(uploads.leadId, sql.placeholder('leadId')),
-  eq(uploads.idempotencyKey, sql.placeholder('key')),
-)
+const underKey = and(isCallers, isLeads, eq(uploads.idempotencyKey, sql.placeholder('key')))
+const newestOf = (which: SQL | undefined) =>
+  kept((orm) =>
+    orm.select().from(uploads).where(and(which, isOpenByIndex)).orderBy(desc(uploads.createdAtMs), desc(uploads.id)),
+  )
+const openOfLead = newestOf(isLeads)
+const openOfCaller = newestOf(and(isLeads, isCallers))
 const idUnderKey = kept((orm) => orm.select({ id: uploads.id }).from(uploads).where(underKey))
 const promised = kept((orm) =>
   orm
@@ -64,19 +72,19 @@ const offset = kept((orm) =>
   orm
     .update(uploads)
     .set({ offset: set('offset'), lastByteAtMs: set('lastByteAtMs') })
-    .where(and(isId, isOpen, lte(uploads.offset, sql.placeholder('offset')))),
+    .where(and(isId, isOpen, isAtExpected)),
 )
 const seal = kept((orm) =>
   orm
     .update(uploads)
     .set({ state: 'finishing', length: set('length'), callLogId: set('callLogId'), key: set('key') })
-    .where(and(isId, isDeferred)),
+    .where(and(isId, isDeferred, isAtExpected)),
 )
 const relay = kept((orm) =>
   orm
     .update(uploads)
     .set({ offset: set('offset') })
-    .where(and(isId, isDeferred)),
+    .where(and(isId, isDeferred, isAtExpected)),
 )
 const heard = kept((orm) =>
   orm
@@ -99,13 +107,26 @@ const finish = kept((orm) =>
       lastByteAtMs: set('lastByteAtMs'),
       recordingId: set('recordingId'),
     })
-    .where(and(isId, isOpen)),
+    .where(and(isId, isOpen, isAtExpected)),
 )
 const end = kept((orm) =>
   orm
     .update(uploads)
     .set({ state: set('state') as SQL<'terminated'> })
     .where(and(isId, isOpen)),
+)
+const expire = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ state: 'expired' })
+    .where(and(isId, isOpen, silentTooLong)),
+)
+const endedWithout = and(inArray(uploads.state, ['terminated', 'expired', 'rejected']), isNull(uploads.recordingId))
+const freeKey = kept((orm) =>
+  orm
+    .update(uploads)
+    .set({ idempotencyKey: null })
+    .where(and(underKey, or(endedWithout, and(isReceiving, silentTooLong)))),
 )
 const forgetFinished = kept((orm) =>
   orm
@@ -133,44 +154,13 @@ export const openUploadsOfLead = (
   leadId: string,
   callerId: string | undefined,
 ): Promise<UploadRow[]> | UploadRow[] =>
-  db.all(
-    once((orm) =>
-      orm
-        .select()
-        .from(uploads)
-        .where(
-          and(
-            eq(uploads.leadId, leadId),
-            callerId === undefined ? undefined : eq(uploads.callerId, callerId),
-            isOpenByIndex,
-          ),
-        )
-        .orderBy(desc(uploads.createdAtMs), desc(uploads.id)),
-    ),
-  )
+  callerId === undefined ? db.all(openOfLead, { leadId }) : db.all(openOfCaller, { leadId, callerId })
 
 export const uploadAdded = (row: UploadRow): Statement => bind(insert, { ...row })
 
 /** Takes the key from an upload that ended without a recording: the next one may have it. One that was ended after it has keeps it. */
-export const keyFreed = ({ callerId, leadId, key }: UploadKey, patience: Patience): Statement =>
-  bind(
-    once((orm) =>
-      orm
-        .update(uploads)
-        .set({ idempotencyKey: null })
-        .where(
-          and(
-            eq(uploads.callerId, callerId),
-            eq(uploads.leadId, leadId),
-            eq(uploads.idempotencyKey, key),
-            or(
-              and(inArray(uploads.state, ['terminated', 'expired', 'rejected']), isNull(uploads.recordingId)),
-              and(isReceiving, silentTooLong(patience)),
-            ),
-          ),
-        ),
-    ),
-  )
+export const keyFreed = (key: UploadKey, patience: Patience): Statement =>
+  bind(freeKey, { ...key, ...silentSince(patience) })
 
 /** Stands ahead of the insert in one transaction, so that many beginnings at once do not overshoot the limit. */
 export const fewerOpenThan = (limit: number, callerId: string, error: () => Error): Statement =>
@@ -225,29 +215,29 @@ export const partsJoined = (ids: readonly string[], finalId: string): Statement 
     ),
   )
 
-/** So many bytes are on disk; never fewer than before. */
-export const offsetReached = (values: Pick<UploadRow, 'id' | 'offset' | 'lastByteAtMs'>): Statement =>
-  bind(offset, values)
+/** What an upload is changed by, if the table still has the offset that was read. */
+type At<Values> = Values & { id: string; expected: number }
+
+/** So many bytes are durable. */
+export const offsetReached = (values: At<Pick<UploadRow, 'offset' | 'lastByteAtMs'>>): Statement =>
+  repeatable(bind(offset, values))
 
 /** Length, call and key of an upload that deferred them; it takes no more bytes. */
-export const uploadSealed = (values: { id: string; length: number; callLogId: string; key: string }): Statement =>
+export const uploadSealed = (values: At<{ length: number; callLogId: string; key: string }>): Statement =>
   bind(seal, values)
 
 /** The bytes were laid out anew: the offset goes forward or back. */
-export const offsetRelaid = (values: { id: string; offset: number }): Statement => bind(relay, values)
+export const offsetRelaid = (values: At<{ offset: number }>): Statement => bind(relay, values)
 
 /** Bytes came that are kept elsewhere until their turn. */
-export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement => bind(heard, values)
+export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement =>
+  repeatable(bind(heard, values))
 
 /** The length of an upload that deferred it; no shorter than what has come. */
 export const lengthDeclared = (values: { id: string; length: number }): Statement => bind(declare, values)
 
-export const uploadFinished = (values: {
-  id: string
-  offset: number
-  lastByteAtMs: number
-  recordingId: string
-}): Statement => bind(finish, values)
+export const uploadFinished = (values: At<{ offset: number; lastByteAtMs: number; recordingId: string }>): Statement =>
+  bind(finish, values)
 
 /** The end of an open upload that becomes no recording. */
 export const uploadEnded = (id: string, state: 'terminated' | 'expired' | 'rejected'): Statement =>
@@ -255,14 +245,7 @@ export const uploadEnded = (id: string, state: 'terminated' | 'expired' | 'rejec
 
 /** The same, where it has been silent for too long. */
 export const uploadExpired = (id: string, patience: Patience): Statement =>
-  bind(
-    once((orm) =>
-      orm
-        .update(uploads)
-        .set({ state: 'expired' })
-        .where(and(eq(uploads.id, id), isOpen, silentTooLong(patience))),
-    ),
-  )
+  bind(expire, { id, ...silentSince(patience) })
 
 /** A finished upload whose client wants to hear of it no more; its recording stays. */
 export const finishedTerminated = (id: string): Statement => bind(forgetFinished, { id })

@@ -5,7 +5,7 @@ import { giveBack } from '../storage/give-back.ts'
 
 /** Bodies that fill memory as they come; a slow client holds its share for as long as it likes. */
 const COMING_BYTES = 24 * 1024 * 1024
-/** Bodies read back from disk, whole: each is done with shortly, so that whoever waits here gets on. */
+/** Bodies read back from disk, whole: each is done with shortly, and the next one comes in. */
 const READ_BACK_BYTES = 8 * 1024 * 1024
 /** Buffers come in multiples of this; what is smaller is not kept. */
 const GRAIN_BYTES = 128 * 1024

@@ -3,7 +3,7 @@
  */
 import { ServiceError } from '../errors.ts'
 
-/** A body that has come whole. Its bytes are nobody's once it is released. */
+/** A body that has come whole. Its bytes are used again once it is released. */
 export interface Body {
   /** To be written over at will. */
   readonly bytes: Buffer
@@ -12,7 +12,7 @@ export interface Body {
 
 /** A body on its way in. */
 export interface Gathering {
-  /** Takes the piece, which is nobody's any more; a promise asks for a pause. @throws ServiceError `too_large` */
+  /** Takes the piece, whose memory is used again. A promise asks for a pause. @throws ServiceError `too_large` */
   write(piece: Buffer): Promise<void> | undefined
   /** @throws what kept it from being stored meanwhile */
   end(): Promise<Body>

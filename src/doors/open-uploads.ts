@@ -1,7 +1,7 @@
 /**
- * A caller's open uploads with a lead, by whichever door they come: for an app to go on with them, or to clean up.
+ * A caller's open uploads with a lead, through all doors. An app goes on with them, or cleans up.
  *
- * The address is the tus door's, but this is no tus: JSON, for whoever asks with GET.
+ * The address is the tus door's; a GET there is answered with JSON.
  */
 import type { Request, RequestHandler } from 'express'
 import { callerOf } from '../auth/required.ts'

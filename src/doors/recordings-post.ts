@@ -11,13 +11,12 @@ import type { Lead } from '../db/schema.ts'
 import { ServiceError, typeNotTaken } from '../errors.ts'
 import { letBodyCome } from '../http/early-answers.ts'
 import { assertPlain } from '../http/plain-body.ts'
-import { addressOf, assertNoQuery, checked } from '../http/request.ts'
+import { addressOf, assertGivenOnce, assertNoQuery, checked } from '../http/request.ts'
 import { type Caller, leadFor } from '../leads/rights.ts'
 import { recordingJson } from '../recordings/recordings.ts'
 import type { Space } from '../storage/space.ts'
 import type { Ingest } from '../uploads/ingest.ts'
-import { LegacyChunks } from '../uploads/legacy-chunks.ts'
-import type { UploadLocker } from '../uploads/locker.ts'
+import type { Ownership } from '../uploads/ownership.ts'
 import { Bodies } from './bodies.ts'
 import type { Body } from './body.ts'
 import { parseContentType } from './content-type.ts'
@@ -34,7 +33,7 @@ interface Parts {
   tokens: Tokens
   db: Database
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   space: Space
 }
 
@@ -48,7 +47,7 @@ interface Doors {
   maxTextBytes: number
 }
 
-/** Who asks for what, and how to answer. */
+/** A request: its caller, what it is for, and where its answer goes. */
 interface Context {
   req: Request
   res: Response
@@ -60,7 +59,7 @@ interface Context {
   signal: AbortSignal
 }
 
-export function recordingsPost({ config, tokens, db, ingest, locker, space }: Parts): Router {
+export function recordingsPost({ config, tokens, db, ingest, ownership, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const doors: Doors = {
     publicUrl: config.publicUrl,
@@ -68,11 +67,10 @@ export function recordingsPost({ config, tokens, db, ingest, locker, space }: Pa
     legacy: {
       db,
       ingest,
-      chunks: new LegacyChunks({ db, ingest, locker, space, maxBytes }),
       chunkSize,
       maxChunkSize,
     },
-    simple: { db, ingest, locker, maxBytes },
+    simple: { db, ingest, ownership, maxBytes },
     maxTextBytes: Math.ceil((maxChunkSize / 3) * 4 * 1.25) + MAX_FIELD_BYTES,
   }
 
@@ -122,15 +120,16 @@ async function takeForm(doors: Doors, context: Context, boundary: string): Promi
   try {
     letBodyCome(req, res)
     await form.read(req, maxBytes + MAX_AROUND_BYTES)
-    const { file, fields, chunk } = form
+    const { file, fields, repeated, chunk } = form
     if (file) {
+      assertGivenOnce(repeated, simpleForm.shape)
       const recording = await file.complete(checked(simpleForm, fields).call_log_id)
       answer(doors, context, { recording })
       return
     }
     if (fields.action === undefined) throw new ServiceError('missing_parameter', 'The form has no file.')
     body = await chunk?.gathering.end()
-    await perform(doors, context, requestInForm(fields, body?.bytes, chunk?.isText))
+    await perform(doors, context, requestInForm({ params: fields, repeated }, body?.bytes, chunk?.isText))
   } catch (error) {
     await form.file?.abort()
     throw error

@@ -57,6 +57,12 @@ export function letBodyCome(req: IncomingMessage, res: Continuable): void {
   res.writeContinue()
 }
 
+/** For routes that take what comes: they have nothing to refuse ahead of it. */
+export function letBody(req: IncomingMessage, res: ServerResponse, next: () => void): void {
+  letBodyCome(req, res)
+  next()
+}
+
 /**
  * Sees to it that a client that waits to send its body hears 100 ahead of any answer that is no refusal. Java's client
  * takes whatever comes without it for a refusal, a 204 for a body that was not needed too.

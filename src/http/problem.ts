@@ -8,12 +8,23 @@ import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import { asServiceError, ServiceError, typeNotTaken } from '../errors.ts'
 import { endAnswer } from './early-answers.ts'
+import { notAnObject } from './request.ts'
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
 const isClientError = (error: unknown): error is Error & { status: number; type?: string } =>
   error instanceof Error &&
   typeof (error as { status?: unknown }).status === 'number' &&
   (error as unknown as { status: number }).status < 500
+
+/** Whether it is what the parser of bodies refused although it is JSON: it takes objects and lists alone. */
+function isJson(body: unknown): boolean {
+  try {
+    JSON.parse(String(body))
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** What a client is told of any error of a route, express' own among them. */
 export function toldOf(error: unknown): ServiceError {
@@ -27,6 +38,7 @@ export function toldOf(error: unknown): ServiceError {
     })
   if (error instanceof URIError)
     return new ServiceError('invalid_request', 'The address is not well formed.', { cause: error })
+  if (error.type === 'entity.parse.failed' && isJson((error as { body?: unknown }).body)) return notAnObject()
   if (error.type === 'entity.parse.failed')
     return new ServiceError('invalid_request', 'The body is not valid JSON.', { cause: error })
   return new ServiceError('invalid_request', 'The request could not be read.', { cause: error })

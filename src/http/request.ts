@@ -21,6 +21,7 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
   if (name === undefined && (value === undefined || value === null || typeof value !== 'object')) {
     throw typeNotTaken('The body must be a JSON object (Content-Type: application/json).', ['application/json'])
   }
+  if (name === undefined && Array.isArray(value)) throw notAnObject()
   const result = schema.safeParse(value, { error: inPlainWords })
   if (result.success) return result.data
   const { issues } = result.error
@@ -31,6 +32,9 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
   const told = faultOf(fault, value, name)
   throw strange === undefined ? told : new ServiceError(told.code, `${told.message} ${strange}`)
 }
+
+/** The body is JSON, but a list, a number, a text or null. */
+export const notAnObject = () => new ServiceError('invalid_request', 'The body must be a JSON object.')
 
 function namesOf({ keys, path }: z.core.$ZodIssueUnrecognizedKeys): string {
   const names = keys.slice(0, MAX_NAMED).map((key) => [...path, key].join('.').slice(0, MAX_NAME_LENGTH))
@@ -47,15 +51,28 @@ function faultOf({ path, code, message }: z.core.$ZodIssue, value: unknown, name
 }
 
 /**
+ * Of a parameter that is given twice it can't be told what is meant. One that the route passes over may be.
+ *
+ * @param repeated names that were given more than once
+ * @param known by their names, those that the route knows
+ * @throws ServiceError `invalid_parameter`
+ */
+export function assertGivenOnce(repeated: readonly string[], known: object): void {
+  const twice = repeated.find((name) => Object.hasOwn(known, name))
+  if (twice !== undefined) throw givenTwice(twice)
+}
+
+export const givenTwice = (name: string) =>
+  new ServiceError('invalid_parameter', `The parameter ${name} is given more than once.`)
+
+/**
  * The query as the schema gives it; each route has one, and it is strict.
  *
  * @throws ServiceError as `checked` does
  */
 export function queryOf<S extends z.ZodObject>(schema: S, req: Pick<Request, 'query'>): z.output<S> {
-  const twice = Object.keys(schema.shape).find((name) => Array.isArray(req.query[name]))
-  if (twice !== undefined) {
-    throw new ServiceError('invalid_parameter', `The parameter ${twice} is given more than once.`)
-  }
+  const repeated = Object.keys(req.query).filter((name) => Array.isArray(req.query[name]))
+  assertGivenOnce(repeated, schema.shape)
   return checked(schema, req.query)
 }
 

@@ -15,6 +15,7 @@ import type { Database } from '../db/database.ts'
 import { type Playable, playableById } from '../db/recordings.ts'
 import { ServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { letBody } from '../http/early-answers.ts'
 import { wholeNumber } from '../http/plain-words.ts'
 import { reprDigest } from '../http/repr-digest.ts'
 import { addressOf, bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
@@ -76,8 +77,13 @@ export function playbackRoutes(parts: Parts): Router {
   // Whole paths instead of a mount: each level of routers costs a request as much as its row.
   const router = Router()
   router.get<Params>(PATH, (req, res) => play(parts, req, res))
-  router.post<Params>(`${PATH}/playback-links`, required(tokens), takesNoQuery, json({ limit: '16kb' }), (req, res) =>
-    makeLink(parts, req, res),
+  router.post<Params>(
+    `${PATH}/playback-links`,
+    letBody,
+    required(tokens),
+    takesNoQuery,
+    json({ limit: '16kb' }),
+    (req, res) => makeLink(parts, req, res),
   )
   return router
 }

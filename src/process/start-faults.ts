@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 
 /** @returns undefined for a fault of another kind */
 export function whatToDo(error: unknown, { host, port, dataDir }: Config): string | undefined {
-  const { code, syscall, message } = error as NodeJS.ErrnoException
+  const { code, syscall, path, message } = error as NodeJS.ErrnoException
   const isListening = syscall === 'listen' || syscall === 'getaddrinfo'
   if (isListening && code === 'EADDRINUSE') {
     return `port ${port} of ${host} is taken by another program: end that one, or set PORT (0 takes any free port)`
@@ -17,5 +17,14 @@ export function whatToDo(error: unknown, { host, port, dataDir }: Config): strin
   if (/another server uses this data directory/.test(message)) {
     return `another server uses this data directory: end that one, or set RECORDINGS_DATA_DIR to another than ${dataDir}`
   }
+  if (path?.startsWith(dataDir) && UNUSABLE.test(code ?? '')) {
+    return (
+      `${path} can't be used (${code}): expected a file that the service has made itself, of the user who runs it; ` +
+      'bring back the one that was there, or set RECORDINGS_DATA_DIR to another directory'
+    )
+  }
   return undefined
 }
+
+/** Of a file that is something else, or somebody else's. */
+const UNUSABLE = /^(E(ISDIR|ACCES|PERM)|SQLITE_(NOTADB|CANTOPEN|CORRUPT|READONLY|PERM)(_.*)?)$/

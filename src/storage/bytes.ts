@@ -43,7 +43,7 @@ export interface Scratch {
 
 /** What a store still has room for. */
 export interface Room {
-  /** `unbounded` where nobody counts: what comes always fits. */
+  /** `unbounded` where the store has no bound: what comes always fits. */
   freeBytes: number | 'unbounded'
   /** Stores of one volume share their room. */
   volume: string

@@ -1,15 +1,17 @@
 /**
- * An upload grows: by what a request brings, or by bytes that are here whole. The caller holds the upload's lock.
+ * An upload grows: by what a request brings, or by bytes that are here whole. The caller owns it.
  */
 import type { Readable } from 'node:stream'
-import { must, type Statement } from '../db/database.ts'
+import type { Statement } from '../db/database.ts'
 import { offsetRelaid, uploadHeardOf } from '../db/uploads.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import type { BodyCheck, Written } from '../storage/staging.ts'
+import { commit, commitOffset } from './commit.ts'
 import type { Core } from './core.ts'
+import { change, type Owned } from './ownership.ts'
 import { isPartial } from './parts.ts'
-import type { Open } from './register.ts'
 import { closed, isWhole, roomFor } from './upload.ts'
+import { assertDeferred, assertUsable, bytesMissing } from './usable.ts'
 
 export interface AppendOptions {
   maxBytes?: number
@@ -27,7 +29,7 @@ export interface Counted {
 }
 
 /**
- * Writes what the source brings at the upload's offset; the caller holds the upload's lock.
+ * Writes what the source brings at the upload's offset.
  *
  * Whatever ends it, the bytes up to the offset told are on disk and recorded. An upload that is whole now is left to
  * `finish`, which records its offset along with its recording.
@@ -35,38 +37,39 @@ export interface Counted {
  * @throws ServiceError `checksum_mismatch` when the check does not hold: the upload is as it was;
  *   `upload_closed`, `insufficient_storage` or `unavailable`: what was stored before stays
  */
-export const append = (core: Core, id: string, source: Readable, options: AppendOptions = {}): Promise<Written> =>
-  core.register.using(id, (open) => appendTo(core, open, source, options))
-
-async function appendTo(core: Core, open: Open, source: Readable, options: AppendOptions): Promise<Written> {
-  const { space, clock, register, isDraining } = core
-  const { row } = open
-  register.assertUsable(open)
+export async function append(
+  core: Core,
+  owned: Owned,
+  source: Readable,
+  options: AppendOptions = {},
+): Promise<Written> {
+  const { space, clock, isDraining } = core
+  const { row } = owned
+  assertUsable(core, owned)
   if (isDraining()) throw shuttingDown()
   if (row.state !== 'receiving') throw closed()
   const before = row.offset
   if (row.length !== null && before < row.length) await space.keep(roomFor(row, row.length))
-  const written = await open.staged
+  const written = await owned.staged
     .append(source, before, {
       ...options,
       // A partial upload's file stays where it is, so its name must last.
       length: isPartial(row) ? undefined : (row.length ?? undefined),
       movesOn: options.allOrNothing,
-      ...(!options.allOrNothing && { onCheckpoint: (offset: number) => register.saveOffset(open, offset) }),
+      ...(!options.allOrNothing && { onCheckpoint: (offset: number) => commitOffset(core, owned, offset) }),
     })
     .catch((error) => {
-      throw before > 0 && isMissing(error) ? register.bytesMissing(row, error) : error
+      throw before > 0 && isMissing(error) ? bytesMissing(core, owned, error) : error
     })
   const isAll = written.offset === row.length && !written.error && !isPartial(row)
   if (isAll || options.allOrNothing) {
-    row.offset = written.offset
-    row.lastByteAtMs = clock.now()
-    space.arrived(row.id, row.offset)
-  } else if (written.offset > open.savedOffset) {
-    await register.saveOffset(open, written.offset)
+    change(owned, { offset: written.offset, lastByteAtMs: clock.now() })
+    space.arrived(row.id, written.offset)
+  } else if (written.offset > owned.savedOffset) {
+    await commitOffset(core, owned, written.offset, core.ownership.ended(owned))
   }
   if (written.error) throw asServiceError(written.error)
-  if (isDraining() && written.end === 'stopped' && !isWhole(row)) throw shuttingDown()
+  if (isDraining() && written.end === 'stopped' && !isWhole(owned.row)) throw shuttingDown()
   if (written.end === 'mismatch') {
     throw new ServiceError('checksum_mismatch', 'The bytes do not have the checksum they came with; none was kept.')
   }
@@ -74,26 +77,20 @@ async function appendTo(core: Core, open: Open, source: Readable, options: Appen
 }
 
 /**
- * Writes bytes that are here whole at the upload's offset: all of them or none; the caller holds the upload's lock.
+ * Writes bytes that are here whole at the upload's offset: all of them or none.
  *
  * @param also what is recorded in the same moment as the bytes; gets the position of the first
  * @throws ServiceError as `append` does; `source` failing is an error of ours
  */
-export const appendWhole = (
+export async function appendWhole(
   core: Core,
-  id: string,
-  source: Buffer | Counted,
-  also: (position: number) => Statement[],
-): Promise<void> => core.register.using(id, (open) => appendWholeTo(core, open, source, also))
-
-async function appendWholeTo(
-  { space, register, step }: Core,
-  open: Open,
+  owned: Owned,
   source: Buffer | Counted,
   also: (position: number) => Statement[],
 ): Promise<void> {
-  const { row, staged } = open
-  register.assertDeferred(open)
+  const { space, step } = core
+  const { row, staged } = owned
+  assertDeferred(core, owned)
   const position = row.offset
   const bytes = Buffer.isBuffer(source) ? source.length : source.bytes
   const claim = `${row.id}.next`
@@ -110,43 +107,35 @@ async function appendWholeTo(
     }
     space.arrived(claim, bytes)
     step('placed')
-    await register.saveOffset(open, position + bytes, also(position))
+    await commitOffset(core, owned, position + bytes, also(position))
   } catch (error) {
-    throw position > 0 && isMissing(error) ? register.bytesMissing(row, error) : error
+    throw position > 0 && isMissing(error) ? bytesMissing(core, owned, error) : error
   } finally {
     space.release(claim)
   }
 }
 
 /**
- * The upload's bytes are being laid out anew: its offset becomes `offset`, forward or back. The caller holds the
- * upload's lock, and sees to it that at least so many bytes are in its file before and after.
+ * The upload's bytes are being laid out anew: its offset becomes `offset`, forward or back. The caller sees to it that at
+ * least so many bytes are there before and after.
  *
  * @throws ServiceError `upload_closed`
  */
-export const moveOffset = (
-  { db, register }: Core,
-  id: string,
-  offset: number,
-  also: readonly Statement[],
-): Promise<void> =>
-  register.using(id, async (open) => {
-    await db.write(must(offsetRelaid({ id, offset }), closed), ...also)
-    open.row.offset = offset
-    open.savedOffset = offset
-  })
+export const moveOffset = (core: Core, owned: Owned, offset: number, also: readonly Statement[]): Promise<void> => {
+  const relaid = offsetRelaid({ id: owned.row.id, offset, expected: owned.savedOffset })
+  return commit(core, owned, relaid, { offset }, also)
+}
 
 /**
  * Bytes of the upload have come that are kept elsewhere until their turn: it has not been silent.
  *
  * @throws ServiceError `upload_closed`; nothing is recorded then
  */
-export const hearOf = ({ db, clock, register }: Core, id: string, also: readonly Statement[]): Promise<void> =>
-  register.using(id, async (open) => {
-    // Later than its beginning in any case: it has got a byte.
-    const lastByteAtMs = Math.max(clock.now(), open.row.createdAtMs + 1)
-    await db.write(must(uploadHeardOf({ id, lastByteAtMs }), closed), ...also)
-    open.row.lastByteAtMs = lastByteAtMs
-  })
+export const hearOf = (core: Core, owned: Owned, also: readonly Statement[]): Promise<void> => {
+  const { id, createdAtMs } = owned.row
+  // Later than its beginning in any case: it has got a byte.
+  const lastByteAtMs = Math.max(core.clock.now(), createdAtMs + 1)
+  return commit(core, owned, uploadHeardOf({ id, lastByteAtMs }), { lastByteAtMs }, also)
+}
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'

@@ -2,14 +2,15 @@
  * The beginning of an upload: its row, under the caller's limit, within the room there is, and once for each key.
  */
 import { type Statement, UniqueViolation } from '../db/database.ts'
-import type { UploadRow } from '../db/schema.ts'
 import { keyFreed, uploadAdded, uploadIdUnderKey } from '../db/uploads.ts'
 import { shuttingDown } from '../errors.ts'
 import { stillMay } from '../leads/rights.ts'
 import type { Core } from './core.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
+import { ownedOf, type Row } from './ownership.ts'
 import { onceUnsealed } from './seals.ts'
 import { isOpen, isWhole, newRow, tooLarge, type UploadIntent } from './upload.ts'
+import { isExpired } from './usable.ts'
 
 const keyOf = ({ caller, leadId }: UploadIntent, { key }: Idempotency) => ({ callerId: caller.id, leadId, key })
 
@@ -18,17 +19,14 @@ export const rightsOf = ({ caller, leadId, callLogId }: UploadIntent): Statement
   stillMay({ caller, act: 'upload', leadId, callLogId })
 
 /** The upload that the caller began under this key, unless it has ended without a recording. @throws ServiceError `idempotency_conflict` */
-export async function earlier(
-  { db, register, seals }: Core,
-  intent: UploadIntent,
-  idempotency: Idempotency,
-): Promise<UploadRow | undefined> {
+export async function earlier(core: Core, intent: UploadIntent, idempotency: Idempotency): Promise<Row | undefined> {
+  const { db, ownership, seals } = core
   const id = await uploadIdUnderKey(db, keyOf(intent, idempotency))
   if (id === undefined) return undefined
-  const { row } = await register.load(id)
   // The sweep may be ending it just now. A finish of one that is whole can be joined.
-  if (!isWhole(row)) await onceUnsealed(async () => seals.assertUnsealed(id))
-  if ((!isOpen(row) && row.recordingId === null) || register.isExpired(row)) return undefined
+  if (!isWhole(await ownership.find(id))) await onceUnsealed(async () => seals.assertUnsealed(id))
+  const row = await ownership.find(id)
+  if ((!isOpen(row) && row.recordingId === null) || isExpired(core, row)) return undefined
   if (row.idempotencyFingerprint !== idempotency.fingerprint) throw otherRequest()
   return row
 }
@@ -43,7 +41,7 @@ export const freeKey = ({ silence, limits }: Core, intent: UploadIntent, idempot
  * @throws ServiceError `shutting_down`, `too_large`, `too_many_uploads`, `insufficient_storage` or
  *   `idempotency_conflict`, before anything is kept
  */
-export async function begin(core: Core, intent: UploadIntent): Promise<UploadRow> {
+export async function begin(core: Core, intent: UploadIntent): Promise<Row> {
   const { space, clock, limits, callersLimit, ends } = core
   if (core.isDraining()) throw shuttingDown()
   const { idempotency } = intent
@@ -78,7 +76,7 @@ export async function begin(core: Core, intent: UploadIntent): Promise<UploadRow
 }
 
 /** The table has it: from now on memory does too. */
-export function begun({ events, register }: Core, row: UploadRow): void {
+export function begun({ events, staging, ownership }: Core, row: Row): void {
   events.uploadCreated({
     uploadId: row.id,
     leadId: row.leadId,
@@ -86,5 +84,5 @@ export function begun({ events, register }: Core, row: UploadRow): void {
     door: row.door,
     length: row.length,
   })
-  register.add(row)
+  ownership.add(ownedOf(row, staging.of(row.id)))
 }

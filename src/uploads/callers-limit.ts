@@ -4,20 +4,20 @@
 import type { Database, Statement } from '../db/database.ts'
 import { fewerOpenThan, idleGiveWay } from '../db/uploads.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
-import type { Register } from './register.ts'
+import type { Ownership } from './ownership.ts'
 
 /** Bytes that follow in the same request are there by then. */
 const FOLLOW_WITHIN_MS = 1_000
 
 interface Parts {
   db: Database
-  register: Pick<Register, 'inUseOf'>
+  ownership: Pick<Ownership, 'atWorkOf'>
   maxPerCaller: number
 }
 
 export type CallersLimit = ReturnType<typeof createCallersLimit>
 
-export function createCallersLimit({ db, register, maxPerCaller }: Parts) {
+export function createCallersLimit({ db, ownership, maxPerCaller }: Parts) {
   /** Uploads whose first bytes are behind the request that begins them, and until when that is believed. */
   const followed = new Map<string, number>()
 
@@ -39,7 +39,7 @@ export function createCallersLimit({ db, register, maxPerCaller }: Parts) {
   /** Uploads that bytes are on their way to. */
   function coming(callerId: string): string[] {
     dropOld()
-    return [...register.inUseOf(callerId), ...followed.keys()]
+    return [...ownership.atWorkOf(callerId), ...followed.keys()]
   }
 
   const tooMany = () =>

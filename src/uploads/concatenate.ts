@@ -2,21 +2,21 @@
  * Concatenation: one upload made of several partial ones, in one transaction (tus 1.0 § Concatenation).
  */
 import { must, UniqueViolation } from '../db/database.ts'
-import type { UploadRow } from '../db/schema.ts'
 import { partsJoined, uploadAdded } from '../db/uploads.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import { begun, earlier, freeKey, rightsOf } from './begin.ts'
 import type { Core } from './core.ts'
 import type { Finished } from './finish.ts'
 import { otherRequest } from './idempotency.ts'
+import { change, type Owned, type Row } from './ownership.ts'
 import { assertPart, partIdsOf } from './parts.ts'
-import type { Open } from './register.ts'
 import { closed, emptyUpload, hasAllBytes, newRow, tooLarge, type UploadIntent } from './upload.ts'
+import { assertUsable } from './usable.ts'
 
 type FinalIntent = UploadIntent & { partIds: readonly string[] }
 
 /**
- * Makes one upload of several partial ones, in their order, and finishes it; the caller holds the locks of all.
+ * Makes one upload of several partial ones, in their order, and finishes it; the caller owns all.
  *
  * From the one transaction on, the parts take no more bytes and their bytes are the new upload's: what fails after it
  * is made good like any finish. Asked for again, with the same parts or under the same key, it gives the upload that
@@ -26,26 +26,20 @@ type FinalIntent = UploadIntent & { partIds: readonly string[] }
  *   `idempotency_conflict`; as `finish`
  */
 export async function concatenate(core: Core, intent: FinalIntent): Promise<Finished> {
-  const { register, finishes } = core
   const known = await earlierWhole(core, intent)
-  if (known) return finishes.finish(known.id)
-  const parts = await Promise.all(intent.partIds.map((id) => register.load(id)))
-  for (const part of parts) part.users += 1
-  try {
-    return await joinParts(core, intent, parts)
-  } finally {
-    for (const part of parts) part.users -= 1
-  }
+  if (known) return core.finishes.finish(known.id)
+  const parts = await Promise.all(intent.partIds.map((id) => core.ownership.owned(id)))
+  return joinParts(core, intent, parts)
 }
 
 /**
  * The final upload that the caller made under this key. Its parts may be others: a client that never heard of it has
  * sent them all again. They must be as long as they were, where they are still known.
  */
-async function earlierWhole(core: Core, intent: FinalIntent): Promise<UploadRow | undefined> {
+async function earlierWhole(core: Core, intent: FinalIntent): Promise<Row | undefined> {
   const known = intent.idempotency && (await earlier(core, intent, intent.idempotency))
   if (!known) return undefined
-  const parts = await Promise.all(intent.partIds.map((id) => core.register.find(id).catch(unlessUnknown)))
+  const parts = await Promise.all(intent.partIds.map((id) => core.ownership.find(id).catch(unlessUnknown)))
   const lengths = parts.map((row) => row?.length ?? undefined)
   if (lengths.includes(undefined)) return known
   const length = lengths.reduce<number>((sum, each) => sum + (each as number), 0)
@@ -53,13 +47,13 @@ async function earlierWhole(core: Core, intent: FinalIntent): Promise<UploadRow 
   return known
 }
 
-async function joinParts(core: Core, intent: FinalIntent, parts: readonly Open[]): Promise<Finished> {
-  const { db, space, clock, register, finishes, step } = core
+async function joinParts(core: Core, intent: FinalIntent, parts: readonly Owned[]): Promise<Finished> {
+  const { db, space, clock, ownership, finishes, step } = core
   const ids = parts.map(({ row }) => row.id)
   for (const { row } of parts) assertPart(row, intent)
   const finalId = parts[0]?.row.finalId ?? null
   if (finalId !== null && parts.every(({ row }) => row.finalId === finalId)) {
-    const earlier = await register.find(finalId)
+    const earlier = await ownership.find(finalId)
     if (partIdsOf(earlier).join() === ids.join()) return finishes.finish(finalId)
   }
   const size = usableSize(core, parts)
@@ -80,7 +74,7 @@ async function joinParts(core: Core, intent: FinalIntent, parts: readonly Open[]
   }
   step('concatenated')
   for (const part of parts) {
-    Object.assign(part.row, { state: 'concatenated', finalId: row.id })
+    change(part, { state: 'concatenated', finalId: row.id })
     space.release(part.row.id)
   }
   begun(core, row)
@@ -88,9 +82,10 @@ async function joinParts(core: Core, intent: FinalIntent, parts: readonly Open[]
 }
 
 /** The bytes of all parts together. @throws ServiceError when one can't be used, or the whole not be kept */
-function usableSize({ register, limits, isDraining }: Core, parts: readonly Open[]): number {
+function usableSize(core: Core, parts: readonly Owned[]): number {
+  const { limits, isDraining } = core
   for (const part of parts) {
-    register.assertUsable(part)
+    assertUsable(core, part)
     if (!hasAllBytes(part.row)) throw new ServiceError('incomplete_upload', 'A part of the upload is not complete yet.')
   }
   if (isDraining()) throw shuttingDown()

@@ -12,11 +12,12 @@ import type { Staging } from '../storage/staging.ts'
 import type { CallersLimit } from './callers-limit.ts'
 import type { Ends } from './end.ts'
 import type { Finishes } from './finish.ts'
-import type { Register } from './register.ts'
+import type { Ownership } from './ownership.ts'
 import type { Seals } from './seals.ts'
 import type { Silence } from './silence.ts'
 
-export interface Core {
+/** What the core is made of. */
+export interface Parts {
   readonly db: Database
   readonly staging: Staging
   readonly library: Library
@@ -25,14 +26,21 @@ export interface Core {
   readonly events: Events
   readonly clock: Clock
   readonly limits: Config['uploads']
+  readonly ownership: Ownership
+}
+
+/** What every step stands on. */
+export interface Ground extends Parts {
   readonly silence: Silence
-  readonly register: Register
   readonly seals: Seals
-  readonly callersLimit: CallersLimit
-  readonly ends: Ends
-  readonly finishes: Finishes
   /** Called at each named step. */
   readonly step: (name: string) => void
   /** True once nothing begins or goes on coming in any more. */
   readonly isDraining: () => boolean
+}
+
+export interface Core extends Ground {
+  readonly callersLimit: CallersLimit
+  readonly ends: Ends
+  readonly finishes: Finishes
 }

@@ -1,160 +1,157 @@
 /**
  * The ends of an upload that becomes no recording: cancelled or terminated by its client, expired, rejected.
  *
- * Each is one transaction whose condition is in its statement: the upload is still open. Whoever comes second, beside a
- * finish or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
+ * Each is one transaction whose condition is in its statement: the upload is still open. What comes second, beside a finish
+ * or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
  */
-import type { Config } from '../config/config.ts'
 import { dropChunks, dropStep } from '../db/chunks.ts'
-import { type Database, must, type Statement } from '../db/database.ts'
-import type { UploadRow } from '../db/schema.ts'
+import { must, type Statement } from '../db/database.ts'
 import { finishedTerminated, uploadEnded, uploadExpired } from '../db/uploads.ts'
 import { asServiceError } from '../errors.ts'
-import type { Events } from '../events.ts'
-import type { Library } from '../storage/library.ts'
-import type { Space } from '../storage/space.ts'
+import type { Ground } from './core.ts'
+import { change, type Owned } from './ownership.ts'
 import { partIdsOf } from './parts.ts'
-import type { Open, Register } from './register.ts'
-import type { Seals } from './seals.ts'
-import type { Silence } from './silence.ts'
 import { closed, expiryOf, isOpen, isWhole } from './upload.ts'
-
-interface Parts {
-  db: Database
-  library: Library
-  space: Space
-  register: Register
-  seals: Seals
-  events: Events
-  silence: Silence
-  limits: Pick<Config['uploads'], 'expiresAfterMs'>
-}
+import { assertAlive } from './usable.ts'
 
 /** The state in which an upload ends without a recording. */
 type EndState = 'terminated' | 'expired' | 'rejected'
 
 export class Ends {
-  readonly #parts: Parts
-  /** Uploads that nobody goes on with, and that could not be ended yet. */
+  readonly #ground: Ground
+  /** Uploads that no client goes on with, and that could not be ended yet. */
   readonly #abandoned = new Set<string>()
 
-  constructor(parts: Parts) {
-    this.#parts = parts
+  constructor(ground: Ground) {
+    this.#ground = ground
   }
 
   /** The end as one transaction. @throws ServiceError `upload_closed` for the loser */
-  async #endAs(row: UploadRow, state: EndState, statement = uploadEnded(row.id, state)): Promise<void> {
-    const chunksGo: Statement[] = row.door === 'legacy' ? [dropStep(row.id)] : []
-    await this.#parts.db.write(must(statement, closed), ...chunksGo)
-    await this.#ended(row, state)
+  async #endAs(owned: Owned, state: EndState, statement = uploadEnded(owned.row.id, state)): Promise<void> {
+    const { id, door } = owned.row
+    const chunksGo: Statement[] = door === 'legacy' ? [dropStep(id)] : []
+    await this.#ground.db.write(must(statement, closed), ...chunksGo)
+    await this.#ended(owned, state)
   }
 
   /** The table says so: what else the upload had goes. */
-  async #ended(row: UploadRow, state: EndState): Promise<void> {
-    const { db, library, space, register } = this.#parts
-    row.state = state
-    this.#abandoned.delete(row.id)
-    space.release(row.id)
-    for (const id of [row.id, ...partIdsOf(row)]) await register.stagedOf(id).discard()
-    if (row.door === 'legacy') await dropChunks(db, row.id)
+  async #ended(owned: Owned, state: EndState): Promise<void> {
+    const { db, staging, library, space, ownership } = this.#ground
+    change(owned, { state })
+    const { id, key, door } = owned.row
+    this.#abandoned.delete(id)
+    space.release(id)
+    await owned.staged.discard()
+    for (const part of partIdsOf(owned.row)) await (ownership.remembered(part)?.staged ?? staging.of(part)).discard()
+    if (door === 'legacy') await dropChunks(db, id)
     // A finish that failed may have moved them.
-    if (row.key !== null && (await library.sizeOf(row.key)) !== undefined) await library.remove(row.key)
+    if (key !== null && (await library.sizeOf(key)) !== undefined) await library.remove(key)
   }
 
-  async #cancelOpen({ row }: Open): Promise<void> {
-    const { register, events } = this.#parts
-    register.assertAlive(row)
-    if (!isOpen(row)) throw closed()
-    await this.#endAs(row, 'terminated')
-    events.uploadTerminated({ uploadId: row.id, leadId: row.leadId, callerId: row.callerId })
+  async #cancelOpen(owned: Owned): Promise<void> {
+    const { id, leadId, callerId } = owned.row
+    assertAlive(this.#ground, owned.row)
+    if (!isOpen(owned.row)) throw closed()
+    await this.#endAs(owned, 'terminated')
+    this.#ground.events.uploadTerminated({ uploadId: id, leadId, callerId })
   }
 
   /**
-   * Ends an upload that may still become a recording; the caller holds its lock. Its bytes go.
+   * Ends an upload that may still become a recording; the caller owns it. Its bytes go.
    *
    * @throws ServiceError `upload_closed` when it is finished, or just being finished; 410 when it has ended
    */
-  cancel(id: string): Promise<void> {
-    const { seals, register } = this.#parts
-    return seals.hold(id, () => register.using(id, (open) => this.#cancelOpen(open)))
+  cancel(owned: Owned): Promise<void> {
+    return this.#ground.seals.hold(owned.row.id, () => this.#cancelOpen(owned))
   }
 
   /** The same for a client that wants to hear of it no more: the recording of a finished upload stays. */
-  terminate(id: string): Promise<void> {
-    const { db, seals, register } = this.#parts
-    return seals.hold(id, () =>
-      register.using(id, async (open) => {
-        const { row } = open
-        if (row.state !== 'finished') return this.#cancelOpen(open)
-        await db.write(must(finishedTerminated(id), closed))
-        row.state = 'terminated'
-      }),
-    )
-  }
-
-  /** Also where that can't be told just now. */
-  #isStillOpen(id: string): Promise<boolean> {
-    return this.#parts.register.find(id).then(isOpen, (error) => asServiceError(error).status >= 500)
-  }
-
-  async #expireOpen({ row, users, refused }: Open): Promise<boolean> {
-    const { silence, limits, events } = this.#parts
-    const nowMs = silence.nowMs()
-    if (!isOpen(row) || users > 1 || expiryOf(row, limits.expiresAfterMs) > nowMs) return false
-    if (isWhole(row) && !refused) return false
-    try {
-      await this.#endAs(row, 'expired', uploadExpired(row.id, { nowMs, expiresAfterMs: limits.expiresAfterMs }))
-    } catch (error) {
-      if (asServiceError(error).code === 'upload_closed') return false
-      throw error
-    }
-    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
-    return true
+  terminate(owned: Owned): Promise<void> {
+    const { db, seals } = this.#ground
+    const { id } = owned.row
+    return seals.hold(id, async () => {
+      if (owned.row.state !== 'finished') return this.#cancelOpen(owned)
+      await db.write(must(finishedTerminated(id), closed))
+      change(owned, { state: 'terminated' })
+    })
   }
 
   /**
-   * Ends an upload that nobody can go on with. Where that can't be done just now, the sweep does it.
+   * Ends an upload that its client can't go on with; the caller owns it. Where that can't be done just now, the sweep
+   * does it.
    *
-   * @param cause what made its client fail: a database that was busy is not asked again while somebody waits
+   * @param cause what made its client fail: a database that was busy is not asked again while a client waits
    */
-  async abandon(id: string, cause?: unknown): Promise<void> {
+  async giveUp(id: string, cause?: unknown): Promise<void> {
     this.#abandoned.add(id)
     if (asServiceError(cause).code === 'busy') return
+    const owned = await this.#ground.ownership.owned(id)
     try {
-      await this.cancel(id)
+      await this.cancel(owned)
     } catch (error) {
-      if (await this.#isStillOpen(id)) throw error
+      if (isOpen(owned.row)) throw error
     }
     this.#abandoned.delete(id)
   }
+
   /** Those that wait for the sweep. */
   get abandoned(): ReadonlySet<string> {
     return this.#abandoned
   }
 
+  /** The same for the sweep: an upload that a request is at work on is left to it, until the next time. */
+  async abandon(id: string): Promise<void> {
+    this.#abandoned.add(id)
+    try {
+      await this.#ground.ownership.ifFree(id, () => this.giveUp(id))
+    } catch (error) {
+      if (asServiceError(error).code !== 'upload_not_found') throw error
+      this.#abandoned.delete(id)
+    }
+  }
+
+  async #expireOpen(owned: Owned): Promise<boolean> {
+    const { silence, limits, events } = this.#ground
+    const { id, leadId, offset } = owned.row
+    const nowMs = silence.nowMs()
+    if (!isOpen(owned.row) || expiryOf(owned.row, limits.expiresAfterMs) > nowMs) return false
+    if (isWhole(owned.row) && !owned.refused) return false
+    try {
+      await this.#endAs(owned, 'expired', uploadExpired(id, { nowMs, expiresAfterMs: limits.expiresAfterMs }))
+    } catch (error) {
+      if (asServiceError(error).code === 'upload_closed') return false
+      throw error
+    }
+    events.uploadExpired({ uploadId: id, leadId, offset })
+    return true
+  }
+
   /**
-   * Ends an upload that has been silent for too long. One that has moved on is left alone, and so is one that is whole,
-   * unless its finish was refused.
+   * Ends an upload that has been silent for too long. One that has moved on is left alone, and so is one that is at work,
+   * and one that is whole, unless its finish was refused.
    *
    * @returns whether it was ended
    */
   async expire(id: string): Promise<boolean> {
-    const { seals, register } = this.#parts
+    const { seals, ownership } = this.#ground
     if (seals.isSealed(id)) return false
-    return seals.hold(id, () => register.using(id, (open) => this.#expireOpen(open)))
+    const expired = await ownership.ifFree(id, (owned) => seals.hold(id, () => this.#expireOpen(owned)))
+    return expired ?? false
   }
 
   /** An upload without a byte was expired in the transaction that began another. */
-  async gaveWay(id: string): Promise<void> {
-    const { register, events } = this.#parts
-    const row = await register.find(id)
-    await this.#ended(row, 'expired')
-    events.uploadExpired({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
+  gaveWay(id: string): Promise<void> {
+    return this.#ground.ownership.using(id, async (owned) => {
+      const { leadId, offset } = owned.row
+      await this.#ended(owned, 'expired')
+      this.#ground.events.uploadExpired({ uploadId: id, leadId, offset })
+    })
   }
 
   /** Ends an upload whose bytes are not what its client promised; for its finish, which has sealed it. */
-  async reject({ row }: Open): Promise<void> {
-    await this.#endAs(row, 'rejected')
-    this.#parts.events.uploadRejected({ uploadId: row.id, leadId: row.leadId, size: row.offset })
+  async reject(owned: Owned): Promise<void> {
+    const { id, leadId, offset } = owned.row
+    await this.#endAs(owned, 'rejected')
+    this.#ground.events.uploadRejected({ uploadId: id, leadId, size: offset })
   }
 }

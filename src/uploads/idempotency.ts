@@ -4,7 +4,7 @@
  *
  * A key counts for one caller and one lead. It stands in its upload's row, and that stays for as long as the upload's
  * recording does, or for `KEPT_MS` after an upload's end. An upload that ended without a recording gives its key back to
- * whoever asks: who repeats the request wants the recording in, not the news that it failed.
+ * the next request: a client that repeats it wants the recording in, not the news that it failed.
  */
 import { createHash } from 'node:crypto'
 import { ServiceError } from '../errors.ts'

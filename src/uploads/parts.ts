@@ -11,9 +11,9 @@ import type { Staged } from '../storage/staging.ts'
 
 const FINAL = 'final;'
 
-export const isPartial = ({ concat }: UploadRow): boolean => concat === 'partial'
+export const isPartial = ({ concat }: Pick<UploadRow, 'concat'>): boolean => concat === 'partial'
 
-export const isFinal = ({ concat }: UploadRow): boolean => concat?.startsWith(FINAL) ?? false
+export const isFinal = ({ concat }: Pick<UploadRow, 'concat'>): boolean => concat?.startsWith(FINAL) ?? false
 
 /** The ids of a final upload's parts, in order; none of any other. */
 export const partIdsOf = ({ partIds }: Pick<UploadRow, 'partIds'>): string[] => partIds?.split(',') ?? []
@@ -23,7 +23,7 @@ export const partIdsOf = ({ partIds }: Pick<UploadRow, 'partIds'>): string[] => 
  *
  * @throws ServiceError `upload_not_found`, `not_your_upload` or `invalid_parameter`
  */
-export function assertPart(part: UploadRow, whole: { leadId: string; caller: { id: string } }): void {
+export function assertPart(part: Readonly<UploadRow>, whole: { leadId: string; caller: { id: string } }): void {
   if (part.leadId !== whole.leadId) throw new ServiceError('upload_not_found', 'There is no such upload.')
   if (part.callerId !== whole.caller.id) {
     throw new ServiceError('not_your_upload', 'A part of the upload was begun by another caller.')

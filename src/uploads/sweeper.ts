@@ -2,9 +2,12 @@
  * The sweeper: finishes what is whole, expires what has been silent for too long, removes bytes that no row knows, and
  * reports rows whose bytes are gone.
  *
- * It runs at start and on timers, in small steps, beside the requests.
+ * It runs at start and on timers, in small steps, beside the requests. Of several instances one sweeps; what only its own
+ * memory knows, each looks after by itself. Every step has its condition in its statement, so that two sweeps at once, or one
+ * that wakes up late, do no harm.
  */
 import { dropChunks } from '../db/chunks.ts'
+import type { Claims } from '../db/claims.ts'
 import type { Database } from '../db/database.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
 import type { Events } from '../events.ts'
@@ -12,6 +15,7 @@ import { buried } from '../recordings/deletion.ts'
 import type { Library } from '../storage/library.ts'
 import type { Staging } from '../storage/staging.ts'
 import type { Ingest } from './ingest.ts'
+import type { LeftForms } from './left-forms.ts'
 import { deletedRecordings, memoryOf, type PlanParts, pages, planSweep, STEP, type Step } from './sweep-plan.ts'
 import { isWhole } from './upload.ts'
 
@@ -27,8 +31,8 @@ interface Parts extends PlanParts {
   db: Database
   staging: Staging
   library: Library
-  /** Uploads of forms that were open before the first request: they ended with the process that served it. */
-  abandoned: readonly string[]
+  claims: Claims
+  leftForms: LeftForms
   ingest: Ingest
   events: Events
 }
@@ -47,10 +51,9 @@ export class Sweeper {
 
   /** Finishes what is whole and expires what is silent. */
   run(): Promise<void> {
-    const { ingest } = this.#parts
     return this.#queue(async () => {
-      await ingest.followClock()
-      await this.#each([...ingest.abandoned], (id) => ingest.abandon(id))
+      await this.#own(true)
+      await this.#endLeftForms()
       await this.#through(this.#due())
     })
   }
@@ -58,7 +61,8 @@ export class Sweeper {
   /** All of it. @param onStep told of each step that was done */
   runWhole(onStep?: (step: Step) => void): Promise<void> {
     return this.#queue(async () => {
-      await this.#parts.ingest.followClock()
+      await this.#own(true)
+      await this.#endLeftForms()
       const longAgoMs = performance.now() - RETRY_AFTER_AT_MOST_MS
       for (const [id, { againAtMs }] of this.#failed) if (againAtMs < longAgoMs) this.#failed.delete(id)
       return this.#through(planSweep(this.#parts), onStep)
@@ -67,10 +71,6 @@ export class Sweeper {
 
   /** Begins with all of it, and goes on on timers. */
   start(): void {
-    const { abandoned, events } = this.#parts
-    this.#queue(() => this.#each(abandoned, (id) => this.#endLeft(id))).catch((error) =>
-      events.sweepFailed({ err: error }),
-    )
     this.#again()
   }
 
@@ -78,6 +78,14 @@ export class Sweeper {
     this.#stopped = true
     clearTimeout(this.#timer)
     await this.#running.catch(() => {})
+  }
+
+  /** What this process alone knows of: how its clock went, and what it could not end or finish when it was asked to. */
+  async #own(isLeading: boolean): Promise<void> {
+    const { ingest } = this.#parts
+    await ingest.followClock(isLeading)
+    await this.#each([...ingest.abandoned], (id) => ingest.abandon(id))
+    await this.#through(this.#unfinished())
   }
 
   /** One upload's fault is no reason to leave the others. */
@@ -88,7 +96,11 @@ export class Sweeper {
     }
   }
 
-  /** Of an earlier process: its client may have left when all was here. */
+  async #endLeftForms(): Promise<void> {
+    await this.#each(await this.#parts.leftForms.take(), (id) => this.#endLeft(id))
+  }
+
+  /** Its process is gone: its client may have left when all was here. */
   async #endLeft(id: string): Promise<void> {
     const { ingest } = this.#parts
     if (isWhole(await ingest.find(id))) await ingest.finish(id)
@@ -148,10 +160,13 @@ export class Sweeper {
     }
   }
 
+  async *#unfinished(): AsyncGenerator<Step> {
+    for (const uploadId of [...this.#parts.ingest.unfinished]) yield { act: 'finish', uploadId }
+  }
+
   async *#due(): AsyncGenerator<Step> {
-    const { db, ingest, clock, limits } = this.#parts
+    const { db, clock, limits } = this.#parts
     yield* deletedRecordings(this.#parts)
-    for (const uploadId of [...ingest.unfinished]) yield { act: 'finish', uploadId }
     const patience = { nowMs: clock.now(), expiresAfterMs: limits.expiresAfterMs }
     const open = pages((after) => dueUploadsAfter(db, after, STEP, patience))
     for await (const row of open) {
@@ -178,7 +193,8 @@ export class Sweeper {
     return this.#running
   }
 
-  #next(): Promise<void> {
+  async #next(): Promise<void> {
+    if (!(await this.#parts.claims.leads('sweep'))) return this.#queue(() => this.#own(false))
     if (performance.now() - this.#comparedAtMs < COMPARE_EVERY_MS) return this.run()
     this.#comparedAtMs = performance.now()
     return this.runWhole()

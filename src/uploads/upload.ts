@@ -7,6 +7,7 @@ import { UNTOUCHED_EXPIRES_AFTER_MS } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import type { Caller } from '../leads/rights.ts'
 import type { Idempotency } from './idempotency.ts'
+import type { Row } from './ownership.ts'
 import { isPartial } from './parts.ts'
 
 export interface UploadIntent {
@@ -38,19 +39,19 @@ export interface UploadIntent {
 /** It may still become a recording. */
 export const isOpen = (row: Pick<UploadRow, 'state'>) => row.state === 'receiving' || row.state === 'finishing'
 
-export const hasAllBytes = (row: UploadRow) => row.length !== null && row.offset === row.length
+export const hasAllBytes = (row: Row) => row.length !== null && row.offset === row.length
 
 /** All bytes of the upload are here, and it waits for its finish; a partial one waits for its final one. */
-export const isWhole = (row: UploadRow) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
+export const isWhole = (row: Row) => isOpen(row) && hasAllBytes(row) && !isPartial(row)
 
-const isUntouched = (row: UploadRow) => row.offset === 0 && row.lastByteAtMs === row.createdAtMs && !hasAllBytes(row)
+const isUntouched = (row: Row) => row.offset === 0 && row.lastByteAtMs === row.createdAtMs && !hasAllBytes(row)
 
 /** When an upload that is not whole expires if no byte comes any more, in milliseconds since the epoch. */
-export const expiryOf = (row: UploadRow, expiresAfterMs: number): number =>
+export const expiryOf = (row: Row, expiresAfterMs: number): number =>
   row.lastByteAtMs + (isUntouched(row) ? Math.min(UNTOUCHED_EXPIRES_AFTER_MS, expiresAfterMs) : expiresAfterMs)
 
 /** `LEAD/CALLLOG_20261122T071530Z_1f0c5d7a9b2e.ext`: unique, readable for an operator, safe on any file system. */
-export function keyFor(row: UploadRow, callLogId: string, atMs: number): string {
+export function keyFor(row: Row, callLogId: string, atMs: number): string {
   const timestamp = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, '')
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(row.filename ?? '')?.[1]?.toLowerCase() ?? 'bin'
   return `${row.leadId}/${callLogId}_${timestamp}_${randomUUID().slice(-12)}.${extension}`
@@ -92,4 +93,4 @@ export const tooLarge = (maxBytes: number) =>
   new ServiceError('too_large', `An upload may have ${maxBytes} bytes at most.`)
 
 /** What the upload's bytes may take on the disks. */
-export const roomFor = ({ id, callerId, offset }: UploadRow, length: number) => ({ id, callerId, length, offset })
+export const roomFor = ({ id, callerId, offset }: Row, length: number) => ({ id, callerId, length, offset })

@@ -1,7 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { openPostgres } from '../../src/db/postgres/postgres.ts'
 import { openSqlite } from '../../src/db/sqlite.ts'
+import { hasPostgres, postgres } from '../support/postgres.ts'
 import { afterwards } from '../support/service.ts'
 import { databaseContract } from './database.ts'
 
@@ -14,3 +16,17 @@ databaseContract('SQLite', async () => {
   })
   return db
 })
+
+if (hasPostgres) {
+  databaseContract('PostgreSQL', async () => {
+    const server = await postgres()
+    const db = await openPostgres({
+      url: { text: await server.database() },
+      connections: 4,
+      readConnections: 2,
+      statementTimeoutMs: 4_000,
+    })
+    afterwards(() => db.close())
+    return db
+  })
+}

@@ -1,8 +1,10 @@
 /** What every database must do with queries and statements: one suite, run over each. */
 import { eq, sql } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
+import { callLogAdded } from '../../src/db/call-logs.ts'
 import { bind, type Database, holds, kept, must, once, returning, UniqueViolation } from '../../src/db/database.ts'
-import { leads } from '../../src/db/schema.ts'
+import { recordingAdded, recordingById, recordingTotals } from '../../src/db/recordings.ts'
+import { leads, type Recording } from '../../src/db/schema.ts'
 
 const count = kept((orm) => orm.select({ count: sql<number>`count(*)` }).from(leads))
 const ids = kept((orm) => orm.select({ id: leads.id }).from(leads).orderBy(leads.id))
@@ -19,11 +21,12 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
   }
 
   describe(`the database on ${name}`, () => {
-    test('writes that wait together share a commit, and each hears of its own outcome', async () => {
+    test('writes at the same time are done or undone each by itself, and each hears of its own outcome', async () => {
       const { db, ids } = await open()
       const refused = new Error('refused')
+      await db.write(added('a'))
       const outcomes = await Promise.allSettled([
-        db.write(added('a')),
+        db.write(added('g')),
         db.write(added('b'), added('a')),
         db.write(
           added('c'),
@@ -31,7 +34,7 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
         ),
         db.write(added('d'), added('e')),
         db.write(
-          holds(count, undefined, (row) => (row?.count ?? 0) < 3, { error: () => refused }),
+          holds(count, undefined, (row) => row?.count === 0, { error: () => refused }),
           added('f'),
         ),
       ])
@@ -45,7 +48,7 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
       expect(outcomes[1]).toMatchObject({ reason: expect.any(UniqueViolation) })
       expect(outcomes[2]).toMatchObject({ reason: refused })
       expect(outcomes[3]).toMatchObject({ value: [1, 1] })
-      expect(await ids()).toEqual(['a', 'd', 'e'])
+      expect(await ids()).toEqual(['a', 'd', 'e', 'g'])
     })
 
     test('a statement with RETURNING hands over what it wrote, and counts as many rows as changed', async () => {
@@ -94,6 +97,47 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
       await db.write(added('a'), added('b'))
       expect(await db.get(named, { id: 'a' })).toEqual({ id: 'a' })
       expect(await db.all(named, { id: 'b' })).toEqual([{ id: 'b' }])
+    })
+
+    test('of transactions that look at the same thing alone, none passes on what another has not written yet', async () => {
+      const { db, ids } = await open()
+      const refused = new Error('refused')
+      const outcomes = await Promise.allSettled(
+        ['a', 'b', 'c', 'd', 'e', 'f'].map((id) =>
+          db.write(
+            holds(count, undefined, (row) => (row?.count ?? 0) < 2, { alone: 'leads', error: () => refused }),
+            added(id),
+          ),
+        ),
+      )
+      expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(2)
+      expect(await ids()).toHaveLength(2)
+    })
+
+    test('numbers, fractions, truth and absence come back as they were written', async () => {
+      const { db } = await open()
+      const row = { id: 'r', uploadId: 'u', leadId: 'a', callLogId: 'c', telecallerId: 't', filename: 'ü😀.wav' }
+      const rest = { path: 'p', contentType: 'audio/wav', size: 2 ** 45, sha256: 'x', durationSeconds: 1.25 }
+      const more = { mediaCheck: 'ok', playsInBrowsers: false, createdAtMs: 1_795_332_351_083 } as const
+      const recording: Recording = { ...row, ...rest, ...more }
+      await db.write(
+        added('a'),
+        callLogAdded({
+          ...{ id: 'c', leadId: 'a', startedAtMs: null, durationSeconds: null, direction: null },
+          ...{ createdAtMs: 1, updatedAtMs: 1 },
+        }),
+        recordingAdded(recording, () => {}),
+        recordingAdded({ ...recording, id: 's', uploadId: 'v', path: 'q', playsInBrowsers: null }, () => {}),
+      )
+      expect(await recordingById(db, 'r')).toEqual(recording)
+      expect(await recordingById(db, 's')).toMatchObject({ playsInBrowsers: null })
+      expect(await recordingTotals(db)).toEqual({ count: 2, bytes: 2 ** 46 })
+    })
+
+    test('ids are in the order of their bytes', async () => {
+      const { db, ids } = await open()
+      await db.write(...['b', 'B', 'a', '_', '-', 'A', '1'].map(added))
+      expect(await ids()).toEqual(['-', '1', 'A', 'B', '_', 'a', 'b'])
     })
 
     test('a write of nothing is one, and a database that answers a ping is there', async () => {

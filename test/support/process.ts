@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { homeOf } from './home.ts'
 import { afterwards, clientOf, filesIn, SECRET, type TestClient } from './service.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -130,7 +131,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     const from = lines.length
     child = spawn(command, [...words, ...(options.nodeArguments ?? []), 'bin/call-recordings.js', 'start'], {
       cwd: ROOT,
-      env: childEnvironment(dir, { ...(url && { PORT: new URL(url).port }), ...env }),
+      env: childEnvironment(dir, { ...(url && { PORT: new URL(url).port }), ...(await homeOf(dir)), ...env }),
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const running = child

@@ -13,6 +13,7 @@ import { readConfig } from '../../src/config/config.ts'
 import type { Log } from '../../src/log.ts'
 import { type RunningServer, startServer } from '../../src/server.ts'
 import { createService, type Service } from '../../src/service.ts'
+import { homeOf } from './home.ts'
 
 export const SECRET = 'a secret of the tests, at least thirty-two bytes'
 
@@ -158,6 +159,7 @@ export async function startService(
       // Durations are looked at: a machine with other work may take seconds to start a thread.
       RECORDINGS_MEDIA_DEADLINE: '30s',
       LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
+      ...(await homeOf(dir)),
       ...env,
     })
     service = await createService(config, options.clock, options.log)

@@ -4,6 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import { ServiceError } from '../../errors.ts'
+import { givenTwice } from '../../http/request.ts'
 import type { Gathering } from '../body.ts'
 import { pour } from '../pour.ts'
 import { MultipartReader, type Part, type Sink } from './multipart.ts'
@@ -25,6 +26,8 @@ export interface Takers {
 export class IncomingForm {
   /** Without a prototype, so that any name is a field. */
   readonly fields: Record<string, string> = Object.create(null)
+  /** Names of fields that came more than once. */
+  readonly repeated: string[] = []
   file: SimpleUpload | undefined
   chunk: { gathering: Gathering; isText: boolean } | undefined
   readonly #takers: Takers
@@ -60,6 +63,7 @@ export class IncomingForm {
       throw new ServiceError('invalid_request', 'The form has a file that is named neither file nor chunk.')
     }
     return textSink(part.name, (text) => {
+      if (part.name in this.fields) this.repeated.push(part.name)
       this.fields[part.name] = text
       if (part.name === 'action' && this.file) throw fileAndAction()
     })
@@ -75,7 +79,7 @@ export class IncomingForm {
 
   #gather(part: Part): Sink {
     if (this.file) throw fileAndAction()
-    if (this.chunk) throw new ServiceError('invalid_request', 'A form may have one chunk.')
+    if (this.chunk) throw givenTwice('chunk')
     const isText = part.filename === undefined && (part.contentType ?? 'text/plain') === 'text/plain'
     const gathering = this.#takers.chunk(isText)
     this.chunk = { gathering, isText }

@@ -10,7 +10,7 @@ export class PieceStream extends Readable {
 
   constructor() {
     super({ highWaterMark: HIGH_WATER_BYTES })
-    // Its end is told by who reads it.
+    // Its reader tells of its end.
     this.on('error', () => {})
   }
 

@@ -7,7 +7,7 @@ import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import type { UploadLocker } from '../../uploads/locker.ts'
+import type { Ownership } from '../../uploads/ownership.ts'
 import { onceUnsealed } from '../../uploads/seals.ts'
 import { isOpen, isWhole } from '../../uploads/upload.ts'
 
@@ -29,7 +29,7 @@ export interface FileIntent {
 
 interface Parts {
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   maxBytes: number
 }
 
@@ -40,7 +40,7 @@ interface Parts {
  * @param onWanted is told when a repeat of the request waits
  */
 export async function begin(
-  { ingest, locker, maxBytes }: Parts,
+  { ingest, ownership, maxBytes }: Parts,
   intent: FileIntent,
   filename: string,
   onWanted: () => void,
@@ -49,7 +49,7 @@ export async function begin(
   const idempotency = idempotencyOf(intent.idempotencyKey, ['simple', filename])
   for (;;) {
     const id = newId()
-    const lock = locker.newLock(id)
+    const lock = ownership.newLock(id)
     await lock.lock(signal, onWanted)
     try {
       const row = await ingest.begin({
@@ -66,7 +66,7 @@ export async function begin(
       await lock.unlock()
       // The sweep may be ending or finishing what a dead process has left: it takes no lock.
       const outcome = () => onceUnsealed(() => outcomeOf(ingest, row.id), signal)
-      const recordingId = await locker.hold(row.id, signal, outcome)
+      const recordingId = await ownership.hold(row.id, signal, outcome)
       if (recordingId !== undefined) return { recordingId }
     } catch (error) {
       await lock.unlock()

@@ -1,8 +1,8 @@
 /**
  * The simple door: one file in one form, taken in as it comes and finished when the form has ended.
  *
- * The file comes before the fields that say what it is of, so its upload begins without a call. Nobody can go on with it
- * after its request: whatever refuses or cuts that leaves no bytes and no open upload behind.
+ * The file comes before the fields that say what it is of, so its upload begins without a call. The upload
+ * ends with its request: one that is refused or cut leaves no bytes and no open upload behind.
  */
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
@@ -13,7 +13,7 @@ import { callLogOf } from '../../leads/routes.ts'
 import { recordingOf } from '../../recordings/recordings.ts'
 import { otherRequest } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import type { UploadLocker } from '../../uploads/locker.ts'
+import type { Ownership } from '../../uploads/ownership.ts'
 import { isWhole } from '../../uploads/upload.ts'
 import { baseName, checkFilename } from '../filename.ts'
 import { cutOff } from '../pour.ts'
@@ -28,7 +28,7 @@ export const simpleForm = z.strictObject({ call_log_id: z.string().min(1, 'is em
 export interface SimpleParts {
   db: Database
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   maxBytes: number
 }
 
@@ -130,7 +130,7 @@ export class SimpleUpload {
     try {
       const row = await ingest.find(to.uploadId)
       const isKept = row.idempotencyKey !== null && isWhole(row) && asServiceError(error).status >= 500
-      if (!isKept && row.state !== 'finished') await ingest.abandon(to.uploadId, error)
+      if (!isKept && row.state !== 'finished') await ingest.giveUp(to.uploadId, error)
     } finally {
       await to.unlock()
     }

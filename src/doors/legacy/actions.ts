@@ -6,17 +6,18 @@
  */
 import { z } from 'zod'
 import type { Database } from '../../db/database.ts'
-import type { Lead, Recording, UploadRow } from '../../db/schema.ts'
+import type { Lead, Recording } from '../../db/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { wholeNumberInText } from '../../http/plain-words.ts'
-import { checked } from '../../http/request.ts'
+import { assertGivenOnce, checked } from '../../http/request.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { recordingOf } from '../../recordings/recordings.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
-import type { Ingest } from '../../uploads/ingest.ts'
-import { callLogMismatch, type LegacyChunks, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
+import type { Identity, Ingest } from '../../uploads/ingest.ts'
+import { callLogMismatch, MAX_CHUNKS } from '../../uploads/legacy-chunks.ts'
+import type { Row } from '../../uploads/ownership.ts'
 import { baseName, checkFilename } from '../filename.ts'
 import type { LegacyRequest } from './requests.ts'
 
@@ -39,13 +40,12 @@ export const cancelBody = z.object({ upload_id: z.string() })
 export interface ActionParts {
   db: Database
   ingest: Ingest
-  chunks: LegacyChunks
   /** Bytes of a chunk that clients are told to send, and that they may. */
   chunkSize: number
   maxChunkSize: number
 }
 
-/** Who asks for it. */
+/** An action's caller, and what came beside its parameters. */
 export interface Asking {
   caller: Caller
   lead: Lead
@@ -57,8 +57,20 @@ export interface Asking {
 /** What an action answers: JSON, and the path of what was made; or the recording. */
 export type Outcome = { status: number; json: object; path?: string } | { recording: Recording }
 
+/** Old clients may send more. */
+const KNOWN = {
+  ...actionBody.shape,
+  ...initBody.shape,
+  ...appendBody.shape,
+  ...finalizeBody.shape,
+  ...cancelBody.shape,
+  chunk: true,
+}
+
 /** @throws ServiceError for a request that is no action, and as each action does */
-export function act(parts: ActionParts, asking: Asking, { params, chunkOf }: LegacyRequest): Promise<Outcome> {
+export function act(parts: ActionParts, asking: Asking, request: LegacyRequest): Promise<Outcome> {
+  const { params, repeated, chunkOf } = request
+  assertGivenOnce(repeated, KNOWN)
   switch (checked(actionBody, params).action) {
     case 'init':
       return init(parts, asking, params)
@@ -94,10 +106,10 @@ async function init({ db, ingest, chunkSize }: ActionParts, asking: Asking, para
 }
 
 /** The caller's upload, which is one of chunks. */
-async function myUpload({ ingest }: ActionParts, { caller, lead }: Asking, uploadId: string): Promise<UploadRow> {
-  const row = await ingest.findFor(caller, lead.id, uploadId)
-  if (row.door !== 'legacy') throw new ServiceError('upload_not_found', 'There is no such upload.')
-  return row
+async function myUpload({ ingest }: ActionParts, { caller, lead }: Asking, uploadId: string): Promise<Identity> {
+  const upload = await ingest.findFor(caller, lead.id, uploadId)
+  if (upload.door !== 'legacy') throw new ServiceError('upload_not_found', 'There is no such upload.')
+  return upload
 }
 
 async function append(
@@ -106,7 +118,7 @@ async function append(
   params: unknown,
   chunkOf: LegacyRequest['chunkOf'],
 ): Promise<Outcome> {
-  const { chunks, maxChunkSize } = parts
+  const { ingest, maxChunkSize } = parts
   const { upload_id, chunk_index } = checked(appendBody, params)
   await myUpload(parts, asking, upload_id)
   const bytes = await chunkOf()
@@ -115,7 +127,7 @@ async function append(
   if (bytes.length > maxChunkSize) {
     throw new ServiceError('too_large', `A chunk may have ${maxChunkSize} bytes at most.`)
   }
-  const received = await chunks.put(upload_id, chunk_index, bytes, asking.signal)
+  const received = await ingest.chunks.put(upload_id, chunk_index, bytes, asking.signal)
   return {
     status: 202,
     json: { upload_id, chunk_index, chunks_received: received.chunks, bytes_received: received.bytes },
@@ -124,22 +136,23 @@ async function append(
 
 async function finalize(parts: ActionParts, asking: Asking, params: unknown): Promise<Outcome> {
   const { upload_id, total_chunks, call_log_id } = checked(finalizeBody, params)
-  const { db, chunks } = parts
+  const { db, ingest } = parts
   const { lead, signal } = asking
-  const row = await myUpload(parts, asking, upload_id)
-  if (call_log_id !== undefined && row.callLogId !== null && call_log_id !== row.callLogId) {
-    throw callLogMismatch()
+  await myUpload(parts, asking, upload_id)
+  const callOf = async (row: Row) => {
+    if (call_log_id !== undefined && row.callLogId !== null && call_log_id !== row.callLogId) throw callLogMismatch()
+    const callLog = row.callLogId ?? call_log_id
+    if (callLog === undefined) throw new ServiceError('missing_parameter', 'The parameter call_log_id is missing.')
+    if (row.state !== 'finished' && row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
+    return callLog
   }
-  const callLog = row.callLogId ?? call_log_id
-  if (callLog === undefined) throw new ServiceError('missing_parameter', 'The parameter call_log_id is missing.')
-  if (row.state !== 'finished' && row.state !== 'terminated') await callLogOf(db, lead.id, callLog)
-  const { recording, recordingId } = await chunks.finalize(upload_id, total_chunks, callLog, signal)
+  const { recording, recordingId } = await ingest.chunks.finalize(upload_id, total_chunks, callOf, signal)
   return { recording: recording ?? (await recordingOf(db, lead.id, recordingId)) }
 }
 
 async function cancel(parts: ActionParts, asking: Asking, params: unknown): Promise<Outcome> {
   const { upload_id } = checked(cancelBody, params)
   await myUpload(parts, asking, upload_id)
-  await parts.chunks.cancel(upload_id, asking.signal)
+  await parts.ingest.chunks.cancel(upload_id, asking.signal)
   return { status: 200, json: { upload_id, status: 'cancelled' } }
 }

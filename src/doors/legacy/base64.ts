@@ -5,7 +5,7 @@
  * since Node's own decoder skips what it does not know and stops at a `=`: a spoilt chunk would become a shorter one.
  */
 import { ServiceError } from '../../errors.ts'
-import { type Pass, SLICE_BYTES } from './passes.ts'
+import { firstOf, type Pass, SLICE_BYTES } from './passes.ts'
 
 /** Characters turned at once: short enough for a string that dies young, a multiple of four. */
 const PIECE = 16_384
@@ -29,11 +29,7 @@ function closeUp(text: Buffer, from: number, until: number, to: number): number 
 /** Moves the bytes of `buffer` together so that no line break is left among them; gives the new end. */
 function* withoutLineBreaks(buffer: Buffer, start: number, end: number): Pass<number> {
   const text = buffer.subarray(start, end)
-  const firstOf = (byte: number) => {
-    const at = text.indexOf(byte)
-    return at < 0 ? text.length : at
-  }
-  let to = Math.min(firstOf(LF), firstOf(CR))
+  let to = firstOf(text, LF, CR)
   for (let from = to; from < text.length; from += SLICE_BYTES) {
     to = closeUp(text, from, Math.min(from + SLICE_BYTES, text.length), to)
     if (from + SLICE_BYTES < text.length) yield

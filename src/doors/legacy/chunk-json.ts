@@ -4,14 +4,13 @@
  * A chunk of 1 MiB is 1.4 MB of text: as a JavaScript string it would be copied three times and then thrown away. So
  * the value of the top-level member `chunk` is found in the bytes and cut out, and what is left goes through
  * `JSON.parse`. Up to the first fault of a text this reads strings as JSON does, and behind the cut the parser is where
- * it would have been: so what is no JSON stays none, whether the fault is before or behind; what is inside is checked
- * by whoever takes the text.
+ * it would have been: so what is no JSON stays none, whether the fault is before or behind. What is inside is checked
+ * when the text is decoded.
  */
 import { ServiceError } from '../../errors.ts'
-import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
-
-/** What a request may have beside its chunk, in bytes. */
-const MAX_REST_BYTES = 64 * 1024
+import { notAnObject } from '../../http/request.ts'
+import { MAX_REST_BYTES, restOf, type Span, tooMuchBeside } from './beside-chunk.ts'
+import { firstOf, hexByteAt, inPlace, nextOf, type Pass, type Progress, SLICE_BYTES } from './passes.ts'
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -22,12 +21,10 @@ export interface ChunkJson {
   /** All members but a `chunk` that is a string; of members with one name the last, as `JSON.parse` has it. */
   params: Record<string, unknown>
   /** The text of `chunk` between its quotes, still escaped; undefined when it is missing or no string. */
-  chunk: { start: number; end: number } | undefined
+  chunk: Span | undefined
 }
 
 const invalid = (cause?: unknown) => new ServiceError('invalid_request', 'The body is not valid JSON.', { cause })
-
-const tooMuch = () => new ServiceError('too_large', `A request may have ${MAX_REST_BYTES} bytes beside its chunk.`)
 
 /** Where the string ends whose text begins at `start`: the position of its closing quote; -1 where it does not end. */
 function* endOfString(body: Buffer, start: number): Pass<number> {
@@ -66,12 +63,12 @@ const isChunkKey = (body: Buffer, start: number, end: number): boolean => {
  *
  * @throws ServiceError `invalid_request` for a string that does not end, `too_large`
  */
-function* findChunk(body: Buffer): Pass<ChunkJson['chunk']> {
-  let found: ChunkJson['chunk']
+function* findChunk(body: Buffer): Pass<Span | undefined> {
+  let found: Span | undefined
   let depth = 0
   let longest = 0
   for (let at = 0; at < body.length; at++) {
-    if (at - longest > MAX_REST_BYTES) throw tooMuch()
+    if (at - longest > MAX_REST_BYTES) throw tooMuchBeside()
     switch (body[at]) {
       case 0x7b: // {
       case 0x5b: // [
@@ -85,7 +82,7 @@ function* findChunk(body: Buffer): Pass<ChunkJson['chunk']> {
         const start = at + 1
         const beside = body.subarray(0, longest + MAX_REST_BYTES + 1)
         at = yield* endOfString(beside, start)
-        if (at < 0) throw beside.length < body.length ? tooMuch() : invalid()
+        if (at < 0) throw beside.length < body.length ? tooMuchBeside() : invalid()
         if (depth !== 1) break
         const colon = skipBlanks(beside, at + 1)
         if (body[colon] !== COLON || !isChunkKey(body, start, at)) break
@@ -110,15 +107,14 @@ function* findChunk(body: Buffer): Pass<ChunkJson['chunk']> {
  */
 export function* readChunkJson(body: Buffer): Pass<ChunkJson> {
   const chunk = yield* findChunk(body)
-  const rest = chunk ? Buffer.concat([body.subarray(0, chunk.start), body.subarray(chunk.end)]) : body
-  if (rest.length > MAX_REST_BYTES) throw tooMuch()
+  const rest = restOf(body, chunk)
   let params: unknown
   try {
-    params = JSON.parse(rest.toString())
+    params = JSON.parse(rest)
   } catch (error) {
     throw invalid(error)
   }
-  if (params === null || typeof params !== 'object' || Array.isArray(params)) throw invalid()
+  if (params === null || typeof params !== 'object' || Array.isArray(params)) throw notAnObject()
   const members = params as Record<string, unknown>
   if (chunk) delete members.chunk
   return { params: members, chunk }
@@ -129,13 +125,6 @@ const ESCAPES = Uint8Array.from({ length: 256 }, (_, code) => {
   const at = '/\\"bfnrt'.indexOf(String.fromCharCode(code))
   return at < 0 ? 0 : '/\\"\b\f\n\r\t'.charCodeAt(at)
 })
-
-interface Progress {
-  /** What has been read. */
-  from: number
-  /** What has been written, never more than has been read. */
-  to: number
-}
 
 /** Undoes the escapes of some bytes in their place. */
 function unescapeSlice(text: Buffer, { from, to }: Progress, until: number): Progress {
@@ -173,16 +162,9 @@ function unescapeSlice(text: Buffer, { from, to }: Progress, until: number): Pro
  * @throws ServiceError `invalid_request` for an escape that is none and for a control character that needed one;
  *   `invalid_parameter` for a character beyond ASCII
  */
-export function* unescapeInPlace(body: Buffer, { start, end }: { start: number; end: number }): Pass<number> {
+export function* unescapeInPlace(body: Buffer, { start, end }: Span): Pass<number> {
   const text = body.subarray(start, end)
   // The other control characters are no Base64, and refused there.
   if (text.indexOf(0x0a) >= 0 || text.indexOf(0x0d) >= 0) throw invalid()
-  const from = text.indexOf(BACKSLASH)
-  if (from < 0) return end
-  let progress = { from, to: from }
-  while (progress.from < text.length) {
-    if (progress.from > from) yield
-    progress = unescapeSlice(text, progress, Math.min(progress.from + SLICE_BYTES, text.length))
-  }
-  return start + progress.to
+  return start + (yield* inPlace(text, firstOf(text, BACKSLASH), unescapeSlice))
 }

@@ -21,6 +21,40 @@ export async function inSlices<T>(pass: Pass<T>): Promise<T> {
   }
 }
 
+/** How far a decoding in place has come. */
+export interface Progress {
+  /** What has been read. */
+  from: number
+  /** What has been written, never more than has been read. */
+  to: number
+}
+
+/**
+ * Undoes an encoding in place, slice by slice.
+ *
+ * @param start where it first shows; nothing of the text ahead of it is looked at
+ * @param decode goes on from a position until another is reached, or a little beyond
+ * @returns the new end of the text
+ */
+export function* inPlace(
+  text: Buffer,
+  start: number,
+  decode: (text: Buffer, progress: Progress, until: number) => Progress,
+): Pass<number> {
+  let progress = { from: start, to: start }
+  while (progress.from < text.length) {
+    if (progress.from > start) yield
+    progress = decode(text, progress, Math.min(progress.from + SLICE_BYTES, text.length))
+  }
+  return progress.to
+}
+
+/** Where one of the bytes is first; the length where none is. */
+export function firstOf(text: Buffer, ...bytes: readonly number[]): number {
+  const found = bytes.map((byte) => text.indexOf(byte)).filter((at) => at >= 0)
+  return Math.min(text.length, ...found)
+}
+
 /** So many bytes are looked at before it is worth a native call to look further. */
 const NEAR_BYTES = 64
 

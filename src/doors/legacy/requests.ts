@@ -8,6 +8,8 @@ import { readUrlencoded } from './urlencoded.ts'
 
 export interface LegacyRequest {
   params: unknown
+  /** Names that were given more than once; of JSON none are, since the last counts there (RFC 8259 §4). */
+  repeated: readonly string[]
   /** The bytes of the chunk, decoded when they are asked for, once. @throws ServiceError for what is no Base64 */
   chunkOf(): Promise<Buffer | undefined>
 }
@@ -24,6 +26,7 @@ export async function requestInJson(body: Buffer): Promise<LegacyRequest> {
   const { params, chunk } = await inSlices(readChunkJson(bytes))
   return {
     params,
+    repeated: [],
     async chunkOf() {
       if (!chunk) return undefined
       const end = await inSlices(unescapeInPlace(bytes, chunk))
@@ -34,8 +37,8 @@ export async function requestInJson(body: Buffer): Promise<LegacyRequest> {
 
 /** @param body is written over */
 export async function requestUrlencoded(body: Buffer): Promise<LegacyRequest> {
-  const { params, chunk } = await inSlices(readUrlencoded(body))
-  return { params, chunkOf: async () => chunk && inSlices(decodeBase64InPlace(chunk)) }
+  const { chunk, ...fields } = await inSlices(readUrlencoded(body))
+  return { ...fields, chunkOf: async () => chunk && inSlices(decodeBase64InPlace(chunk)) }
 }
 
 /**
@@ -43,10 +46,10 @@ export async function requestUrlencoded(body: Buffer): Promise<LegacyRequest> {
  * @param isText the chunk is in Base64
  */
 export const requestInForm = (
-  params: Record<string, string>,
+  fields: Pick<LegacyRequest, 'params' | 'repeated'>,
   chunk: Buffer | undefined,
   isText: boolean | undefined,
 ): LegacyRequest => ({
-  params,
+  ...fields,
   chunkOf: async () => chunk && (isText ? inSlices(decodeBase64InPlace(chunk)) : chunk),
 })

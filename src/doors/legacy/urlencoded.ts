@@ -2,10 +2,8 @@
  * Forms as `application/x-www-form-urlencoded` (WHATWG URL § 5), with the one field that is large left where it is.
  */
 import { ServiceError } from '../../errors.ts'
-import { hexByteAt, nextOf, type Pass, SLICE_BYTES } from './passes.ts'
-
-/** What a form may have beside its chunk, in bytes. */
-const MAX_REST_BYTES = 64 * 1024
+import { MAX_REST_BYTES, restOf, type Span, tooMuchBeside } from './beside-chunk.ts'
+import { firstOf, hexByteAt, inPlace, nextOf, type Pass, type Progress } from './passes.ts'
 
 /** Of all names together; a chunk needs four. */
 const MAX_FIELDS = 1_000
@@ -13,13 +11,6 @@ const MAX_FIELDS = 1_000
 const AMPERSAND = 0x26
 const PERCENT = 0x25
 const PLUS = 0x2b
-
-interface Progress {
-  /** What has been read. */
-  from: number
-  /** What has been written, never more than has been read. */
-  to: number
-}
 
 /** Undoes the encoding of some bytes in their place. */
 function decodeSlice(text: Buffer, { from, to }: Progress, until: number): Progress {
@@ -39,20 +30,15 @@ function decodeSlice(text: Buffer, { from, to }: Progress, until: number): Progr
 
 /** Undoes the encoding in place; gives the bytes that are left. */
 function* decodeInPlace(text: Buffer): Pass<Buffer> {
-  const firstOf = (byte: number) => {
-    const at = text.indexOf(byte)
-    return at < 0 ? text.length : at
-  }
-  const from = Math.min(firstOf(PERCENT), firstOf(PLUS))
-  let progress = { from, to: from }
-  while (progress.from < text.length) {
-    if (progress.from > from) yield
-    progress = decodeSlice(text, progress, Math.min(progress.from + SLICE_BYTES, text.length))
-  }
-  return text.subarray(0, progress.to)
+  const end = yield* inPlace(text, firstOf(text, PERCENT, PLUS), decodeSlice)
+  return text.subarray(0, end)
 }
 
-const tooMuch = () => new ServiceError('too_large', `A form may have ${MAX_REST_BYTES} bytes beside its chunk.`)
+function namesTwice(fields: URLSearchParams): string[] {
+  const seen = new Set<string>()
+  const names = [...fields.keys()]
+  return names.filter((name) => seen.size === seen.add(name).size)
+}
 
 /**
  * The last `chunk` among the fields, still encoded. What is beside it is counted as it is read, so that no more than may
@@ -60,15 +46,15 @@ const tooMuch = () => new ServiceError('too_large', `A form may have ${MAX_REST_
  *
  * @throws ServiceError `too_large`, `invalid_request` when there are too many fields
  */
-function findChunk(body: Buffer): { start: number; end: number } | undefined {
-  let found: { start: number; end: number } | undefined
+function findChunk(body: Buffer): Span | undefined {
+  let found: Span | undefined
   let longest = 0
   let fields = 0
   for (let start = 0; start < body.length; ) {
     if (++fields > MAX_FIELDS) {
       throw new ServiceError('invalid_request', `A form may have ${MAX_FIELDS} fields at most.`)
     }
-    if (start - longest > MAX_REST_BYTES) throw tooMuch()
+    if (start - longest > MAX_REST_BYTES) throw tooMuchBeside()
     const next = nextOf(body, AMPERSAND, start)
     const end = next < 0 ? body.length : next
     if (body.toString('latin1', start, start + 6) === 'chunk=') {
@@ -80,16 +66,27 @@ function findChunk(body: Buffer): { start: number; end: number } | undefined {
   return found
 }
 
+interface Urlencoded {
+  /** Of fields with one name the last. */
+  params: Record<string, string>
+  /** Names that came more than once. */
+  repeated: string[]
+  chunk: Buffer | undefined
+}
+
 /**
- * The fields, of those with one name the last, and the bytes of `chunk`, a view of `body`, which is written over.
+ * The fields, and the bytes of `chunk`, a view of `body`, which is written over.
  *
  * @throws ServiceError `too_large` when more than 64 KiB are beside the chunk, `invalid_request` for too many fields
  */
-export function* readUrlencoded(body: Buffer): Pass<{ params: Record<string, string>; chunk: Buffer | undefined }> {
+export function* readUrlencoded(body: Buffer): Pass<Urlencoded> {
   const chunk = findChunk(body)
-  const rest = chunk ? Buffer.concat([body.subarray(0, chunk.start), body.subarray(chunk.end)]) : body
-  if (rest.length > MAX_REST_BYTES) throw tooMuch()
-  const params = Object.fromEntries(new URLSearchParams(rest.toString()))
+  const fields = new URLSearchParams(restOf(body, chunk))
+  const params = Object.fromEntries(fields)
   delete params.chunk
-  return { params, chunk: chunk && (yield* decodeInPlace(body.subarray(chunk.start, chunk.end))) }
+  return {
+    params,
+    repeated: namesTwice(fields),
+    chunk: chunk && (yield* decodeInPlace(body.subarray(chunk.start, chunk.end))),
+  }
 }

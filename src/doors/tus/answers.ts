@@ -3,11 +3,12 @@
  */
 import { ERRORS } from '@tus/server'
 import { sha256ById } from '../../db/recordings.ts'
-import type { Recording, UploadRow } from '../../db/schema.ts'
+import type { Recording } from '../../db/schema.ts'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { reprDigest } from '../../http/repr-digest.ts'
 import { addressOf } from '../../http/request.ts'
 import { recordingPath } from '../../recordings/recordings.ts'
+import type { Row } from '../../uploads/ownership.ts'
 import type { Context, TusParts } from './context.ts'
 
 export const addressOfUpload = (
@@ -16,7 +17,7 @@ export const addressOfUpload = (
   { leadId, id }: { leadId: string; id: string },
 ): string => addressOf(req, config.publicUrl, `/api/leads/${leadId}/uploads/${id}`)
 
-const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: UploadRow) => ({
+const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: Row) => ({
   'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString(),
 })
 
@@ -24,7 +25,7 @@ const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: UploadRow) => 
 export async function recordingHeaders(
   { config, db }: Pick<TusParts, 'config' | 'db'>,
   req: Context['req'],
-  row: UploadRow,
+  row: Row,
   made?: Recording,
 ): Promise<Record<string, string>> {
   if (row.recordingId === null) return {}
@@ -41,7 +42,7 @@ export async function uploadHeaders(
   parts: TusParts,
   method: string,
   req: Context['req'],
-  row: UploadRow,
+  row: Row,
   made?: Recording,
 ): Promise<Record<string, string>> {
   return {
@@ -55,17 +56,15 @@ export async function uploadHeaders(
 }
 
 /** The library's errors are objects of its own; some need more than it can know. */
-export async function inOurWords(parts: TusParts, error: unknown, { uploadId }: Context): Promise<ServiceError> {
-  const { config, ingest } = parts
+export function inOurWords(parts: TusParts, error: unknown, { row }: Context): ServiceError {
+  const { config } = parts
   switch (error) {
-    case ERRORS.INVALID_OFFSET: {
-      const row = uploadId === undefined ? undefined : await ingest.find(uploadId)
+    case ERRORS.INVALID_OFFSET:
       return new ServiceError('offset_conflict', 'The upload stands at another offset.', {
         headers: row
           ? { 'Upload-Offset': String(row.offset), ...(row.state === 'receiving' && expiryHeaders(parts, row)) }
           : {},
       })
-    }
     case ERRORS.INVALID_LENGTH:
       return new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
     case ERRORS.ERR_SIZE_EXCEEDED:

@@ -12,14 +12,14 @@ export async function change(door: TusDoor, method: string, at: Exchange): Promi
   const { caller, lead } = await askedBy(door.db, at)
   const { req } = at
   const uploadId = req.params.uploadId as string
-  const row = await door.ingest.findFor(caller, lead.id, uploadId)
+  const upload = await door.ingest.findFor(caller, lead.id, uploadId)
   const context: Context = { ...at, caller, lead, uploadId }
   if (method === 'PATCH') {
     checkPatch(req.headers)
     context.check = checksumOf(req)
-    if (row.door !== 'tus') throw new ServiceError('forbidden', 'This upload takes no bytes by tus.')
+    if (upload.door !== 'tus') throw new ServiceError('forbidden', 'This upload takes no bytes by tus.')
     // § Concatenation: whatever state it is in.
-    if (isFinal(row)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
+    if (isFinal(upload)) throw new ServiceError('upload_is_final', 'A final upload takes no bytes of its own.')
   }
-  await exchange(door, method, context, row)
+  await exchange(door, method, context)
 }

@@ -11,7 +11,7 @@ import type { ServiceError } from '../../errors.ts'
 import { type Caller, leadFor } from '../../leads/rights.ts'
 import type { BodyCheck } from '../../storage/staging.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import type { UploadLocker } from '../../uploads/locker.ts'
+import type { Owned, Ownership, Row } from '../../uploads/ownership.ts'
 import type { EngineRequest } from './engine.ts'
 import type { Creation } from './headers.ts'
 
@@ -19,7 +19,7 @@ export interface TusParts {
   config: Config
   db: Database
   ingest: Ingest
-  locker: UploadLocker
+  ownership: Ownership
   /** Creations under a key whose request has not ended, by their upload. */
   creating: Map<string, Context>
 }
@@ -38,6 +38,10 @@ export interface Context extends Exchange {
   creation?: Creation
   /** Undefined until a creation has made it. */
   uploadId: string | undefined
+  /** The upload, while the request holds it. */
+  owned?: Owned | undefined
+  /** Its row as it stood when the request last had it: what the answer tells of. */
+  row?: Row
   /** Of the request's body. */
   check?: BodyCheck | undefined
   /** The upload that an earlier creation under the same key has made: the engine must make none. */
@@ -77,7 +81,7 @@ export function contextAt(req: unknown): Context {
 /** Of a request as the library has it. */
 export const contextOf = (request: unknown): Context => contextAt((request as EngineRequest).runtime.node.req)
 
-/** Who asks, and for which lead. @throws ServiceError 403 or 404 */
+/** The caller, and the lead that is asked for. @throws ServiceError 403 or 404 */
 export async function askedBy(db: Database, { req, res }: Exchange): Promise<Pick<Context, 'caller' | 'lead'>> {
   const caller = callerOf(res)
   return { caller, lead: await leadFor(db, caller, req.params.leadId as string, 'upload') }

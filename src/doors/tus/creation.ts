@@ -65,7 +65,7 @@ export async function begin(parts: TusParts, context: Context, id: string): Prom
 
 /**
  * The key of a whole, and what a repeat must say again: pairs in any order, and the digest in any form. The parts of a
- * final upload are not compared: who never heard of it sends them again, to other addresses.
+ * final upload are not compared: a client that never heard of it sends them again, to other addresses.
  */
 export function keyOf({ headers }: Context['req'], { length, concat, metadata }: Creation, sha256: string | undefined) {
   const pairs = [...metadata]

@@ -10,7 +10,7 @@
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import { type DataStore, type Locker, Server, type ServerOptions, type Upload } from '@tus/server'
+import { type DataStore, Server, type ServerOptions, type Upload } from '@tus/server'
 import { endAnswer } from '../../http/early-answers.ts'
 import type { EngineHeaders } from './headers.ts'
 
@@ -57,7 +57,7 @@ export type WriteBody = (body: Readable, upload: Upload, maxBytes: number, signa
 
 export interface EngineOptions extends Omit<ServerOptions, 'locker' | 'datastore'> {
   datastore: DataStore
-  locker: Locker
+  locker: NonNullable<ServerOptions['locker']>
   writeBody: WriteBody
 }
 

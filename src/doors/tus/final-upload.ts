@@ -11,7 +11,7 @@ import { intentOf, keyOf, promised } from './creation.ts'
 import { type Creation, partIdsIn } from './headers.ts'
 
 export async function concatenate(parts: TusParts, context: Context, addresses: readonly string[]): Promise<void> {
-  const { ingest, locker } = parts
+  const { ingest, ownership } = parts
   const { req, res, lead } = context
   const creation = context.creation as Creation
   const concat = req.headers['upload-concat'] as string
@@ -23,7 +23,7 @@ export async function concatenate(parts: TusParts, context: Context, addresses: 
   res.once('close', () => gone.abort())
   // In one order for all, so that two requests for the same parts wait in a row and not for each other.
   const locked = [...partIds].sort().reduceRight<() => Promise<Finished>>(
-    (work, id) => () => locker.hold(id, gone.signal, work),
+    (work, id) => () => ownership.hold(id, gone.signal, work),
     () => onceUnsealed(() => ingest.concatenate(intent), gone.signal),
   )
   const { upload, recording } = await locked()

@@ -256,9 +256,10 @@ function checkCountable(length: number | undefined): void {
  * What the engine is shown of a request that has been checked. Metadata is not: the library keeps it in an object, where
  * `constructor` is a key that is there already.
  *
- * @param knownLength bytes the upload has, where that is known: a repeated declaration of the same is no change
+ * @param knownLength gives the bytes that the upload has, where that is known by the time it is asked: under its lock, a
+ *   repeated declaration of the same is no change
  */
-export function forEngine(headers: IncomingHttpHeaders, knownLength: number | null = null): EngineHeaders {
+export function forEngine(headers: IncomingHttpHeaders, knownLength: () => number | null = () => null): EngineHeaders {
   const length = text(headers, 'upload-length')
   const offset = bytesIn(headers, 'upload-offset')
   return {
@@ -266,7 +267,9 @@ export function forEngine(headers: IncomingHttpHeaders, knownLength: number | nu
     'content-length': text(headers, 'content-length'),
     'content-type': isOffsetStream(text(headers, 'content-type')) ? OFFSET_TYPE : undefined,
     'upload-offset': offset === undefined ? undefined : String(Math.min(offset, Number.MAX_SAFE_INTEGER)),
-    'upload-length': knownLength !== null && length === String(knownLength) ? undefined : length,
+    get 'upload-length'() {
+      return length === String(knownLength()) ? undefined : length
+    },
     'upload-defer-length': text(headers, 'upload-defer-length'),
   }
 }

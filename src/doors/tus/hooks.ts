@@ -1,10 +1,12 @@
 /**
  * What @tus/server is given to run uploads with: names, addresses, our steps at its hooks, and a way to write.
  */
+import type { Locker } from '@tus/server'
 import { asServiceError, ServiceError } from '../../errors.ts'
 import { letBodyCome } from '../../http/early-answers.ts'
 import { newId } from '../../ids.ts'
 import { isPartial } from '../../uploads/parts.ts'
+import { closed } from '../../uploads/upload.ts'
 import { addressOfUpload, asText, inOurWords } from './answers.ts'
 import { type Context, contextAt, contextOf, type TusParts } from './context.ts'
 import { begin } from './creation.ts'
@@ -12,11 +14,11 @@ import type { EngineOptions, WriteBody } from './engine.ts'
 import { TusStore } from './store.ts'
 
 export function engineOptions(parts: TusParts, extensions: string[]): EngineOptions {
-  const { config, ingest, locker } = parts
+  const { config, ingest } = parts
   return {
     path: '/',
     datastore: new TusStore(ingest, config.uploadsDir, extensions),
-    locker,
+    locker: (request) => lockerOf(parts, contextOf(request)),
     maxSize: config.uploads.maxBytes,
     namingFunction: newId,
     getFileIdFromRequest: (request) => contextOf(request).uploadId,
@@ -34,7 +36,7 @@ export function engineOptions(parts: TusParts, extensions: string[]): EngineOpti
     },
     onResponseError: async (request, error) => {
       const context = contextOf(request)
-      context.error = await inOurWords(parts, error, context)
+      context.error = inOurWords(parts, error, context)
       return { status_code: context.error.status, body: asText(context.error) }
     },
     writeBody: writingTo(parts),
@@ -43,16 +45,44 @@ export function engineOptions(parts: TusParts, extensions: string[]): EngineOpti
 
 async function finish({ ingest }: TusParts, context: Context, uploadId: string): Promise<void> {
   // § Concatenation: partial uploads are not processed until they form a final one.
-  if (isPartial(await ingest.find(uploadId))) return
+  if (context.row && isPartial(context.row)) return
   try {
-    context.recording = (await ingest.finish(uploadId)).recording
+    const { upload, recording } = await ingest.finish(uploadId)
+    context.row = upload
+    context.recording = recording
   } catch (error) {
+    // Its last byte was taken, and a DELETE came before its finish: of two steps at once the loser hears 409.
+    if (asServiceError(error).code === 'upload_terminated') throw closed()
     // A creation that is told 503 is made again, and its call would be recorded twice. It hears of its upload, and
     // of nothing that has come: what it does next finds out.
     if (!context.creation || asServiceError(error).status < 500) throw error
     context.unfinished = true
   }
 }
+
+/** Locks for one request: while it holds the upload, what is decided is decided on the row that it has. */
+const lockerOf = ({ ownership }: TusParts, context: Context): Locker => ({
+  newLock(id) {
+    const lock = ownership.newLock(id)
+    const unlock = () => {
+      context.row = context.owned?.row
+      context.owned = undefined
+      return lock.unlock()
+    }
+    return {
+      async lock(signal, onWanted) {
+        await lock.lock(signal, onWanted)
+        try {
+          context.owned = await ownership.owned(id)
+        } catch (error) {
+          await unlock()
+          throw error
+        }
+      },
+      unlock,
+    }
+  },
+})
 
 const writingTo =
   ({ ingest }: TusParts): WriteBody =>

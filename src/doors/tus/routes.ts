@@ -39,8 +39,8 @@ interface Parts extends Omit<TusParts, 'creating'> {
   tokens: Tokens
 }
 
-export function tusRoutes({ config, tokens, db, ingest, locker }: Parts): Router {
-  const parts: TusParts = { config, db, ingest, locker, creating: new Map() }
+export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): Router {
+  const parts: TusParts = { config, db, ingest, ownership, creating: new Map() }
   const door: TusDoor = { ...parts, engine: createEngine(engineOptions(parts, EXTENSIONS)) }
   const router = Router({ mergeParams: true })
 

@@ -62,7 +62,7 @@ export async function openDiskLibrary(
   async function makeFolder(folder: string): Promise<void> {
     if (folders.has(folder)) return
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    // Also where it was there before: who made it may have ended before its name was durable.
+    // Also where it was there before: the process that made it may have ended before its name was durable.
     await syncDirectory(path.dirname(folder))
     if (folders.size > 50_000) folders.clear()
     folders.add(folder)

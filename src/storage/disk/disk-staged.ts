@@ -6,14 +6,7 @@
  * and the SHA-256 is there when the last byte is.
  */
 import { createHash } from 'node:crypto'
-import {
-  closeSync,
-  constants,
-  fdatasync as fsDatasync,
-  fstat as fsStat,
-  ftruncate as fsTruncate,
-  openSync,
-} from 'node:fs'
+import { constants, fstat as fsStat, ftruncate as fsTruncate } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -26,10 +19,10 @@ import type { DiskLibrary } from './disk-library.ts'
 import { syncDirectory } from './durability.ts'
 import { fileReader } from './file-reader.ts'
 import { GrowingFile, type IdleFiles } from './growing-file.ts'
+import { Target } from './target.ts'
 import { HEAD_BYTES, type Progress } from './writer.ts'
 import type { Writers } from './writers.ts'
 
-const datasync = promisify(fsDatasync)
 const truncateFd = promisify(fsTruncate)
 const statFd = promisify(fsStat)
 
@@ -223,47 +216,6 @@ export class DiskStaged implements Staged {
   forget(): void {
     this.#progress = undefined
     this.#growing?.close()
-  }
-}
-
-/** The file of one append: opened with its first write, its name synced where it is new. */
-class Target {
-  fd: number | undefined
-  isNamed: boolean
-  #isSynced = false
-  readonly #path: string
-  readonly #directory: string
-  readonly #fresh: boolean
-
-  constructor(path: string, directory: string, fresh: boolean) {
-    this.#path = path
-    this.#directory = directory
-    this.#fresh = fresh
-    this.isNamed = !fresh
-  }
-
-  /** @param synced each write is on disk when it returns */
-  open(synced: boolean): number {
-    // Only a file that begins is made: a hole where acknowledged bytes were would be a recording of silence.
-    const made = this.#fresh ? constants.O_CREAT | constants.O_TRUNC : 0
-    if (this.fd === undefined) {
-      this.fd = openSync(this.#path, constants.O_RDWR | made | (synced ? constants.O_DSYNC : 0), 0o600)
-      this.#isSynced = synced
-    }
-    return this.fd
-  }
-
-  async sync(): Promise<void> {
-    if (this.fd !== undefined && !this.#isSynced) await datasync(this.fd)
-  }
-
-  async syncName(): Promise<void> {
-    await syncDirectory(this.#directory)
-    this.isNamed = true
-  }
-
-  close(): void {
-    if (this.fd !== undefined) closeSync(this.fd) // synced before: nothing is left to do that could block
   }
 }
 
