@@ -12,6 +12,7 @@ const USAGE = `call-recordings COMMAND
   sweep --dry-run   shows what the sweep would do, also while the server runs
   sweep             does it; the server must be down, since it sweeps by itself
     --unknown       also sets recordings aside that the database has never heard of; the sweep removes them after a week
+  check-store       tries what is needed of the S3 store of RECORDINGS_STORE; exit code 1 when something is missing
 `
 
 /** A command that could not be understood. */
@@ -33,7 +34,7 @@ function wordsOf(argv: readonly string[]) {
 
 /** @returns the exit code */
 async function run(command: string, argv: readonly string[]): Promise<number> {
-  const { readConfig } = await import('./config/config.ts')
+  const { readConfig, readStore } = await import('./config/config.ts')
   const { positionals, values } = wordsOf(argv)
   const [directory, ...more] = positionals
   const takesDirectory = command === 'backup'
@@ -46,6 +47,8 @@ async function run(command: string, argv: readonly string[]): Promise<number> {
       return (await import('./commands/verify.ts')).verify(readConfig())
     case 'backup':
       return (await import('./commands/backup.ts')).backup(readConfig(), directory as string)
+    case 'check-store':
+      return (await import('./commands/check-store.ts')).checkStore(readStore())
     default: {
       const { sweep } = await import('./commands/sweep.ts')
       return sweep(readConfig(), { dryRun: values['dry-run'] ?? false, unknown: values.unknown ?? false })
@@ -68,6 +71,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     case 'verify':
     case 'backup':
     case 'sweep':
+    case 'check-store':
       try {
         process.exitCode = await run(command, rest)
       } catch (error) {

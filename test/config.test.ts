@@ -145,7 +145,12 @@ test('every setting is taken', () => {
 
 describe('a home elsewhere', () => {
   const DATABASE = 'postgres://calls:pass-word@db.example:5433/calls?sslmode=require'
-  const both = { RECORDINGS_DATABASE_URL: DATABASE, RECORDINGS_STORE: 's3://calls' }
+  const database = {
+    RECORDINGS_DATABASE_URL: DATABASE,
+    RECORDINGS_JWT_SECRET: SECRET,
+    RECORDINGS_PLAYBACK_LINK_SECRET: 'another secret, also of thirty-two bytes or more',
+  }
+  const both = { ...database, RECORDINGS_STORE: 's3://calls' }
 
   test('is a database and a store, both as they are named', () => {
     const config = readConfig({
@@ -177,10 +182,7 @@ describe('a home elsewhere', () => {
 
   test.for([
     [{ RECORDINGS_STORE: 's3://calls' }, /^RECORDINGS_STORE is given: expected RECORDINGS_DATABASE_URL with it, since/],
-    [
-      { RECORDINGS_DATABASE_URL: DATABASE },
-      /^RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, since/,
-    ],
+    [database, /^RECORDINGS_DATABASE_URL is given: expected RECORDINGS_STORE with it, since/],
     [{ RECORDINGS_S3_REGION: 'eu-1' }, /^RECORDINGS_S3_REGION is given: expected RECORDINGS_STORE with it/],
     [{ ...both, RECORDINGS_DIR: '/srv/calls' }, /^RECORDINGS_DIR is given: expected none beside RECORDINGS_STORE/],
     [{ ...both, RECORDINGS_ACCEL_REDIRECT: '/sent/' }, /^RECORDINGS_ACCEL_REDIRECT is given: expected none beside/],

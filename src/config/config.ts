@@ -15,6 +15,7 @@ import {
   SETTINGS,
   type SettingName,
   type Sound,
+  STORE_SETTINGS,
   TEST_ONLY,
   type Values,
 } from './settings.ts'
@@ -132,20 +133,29 @@ export type Environment = Readonly<Record<string, string | undefined>>
  * @throws ConfigError with every fault there is
  */
 export function readConfig(env: Environment = process.env): Config {
-  const given = (name: SettingName) => {
-    const text = SECRETS.includes(name) ? env[name] : env[name]?.trim()
-    return text === '' ? undefined : text
-  }
-  const testing = given('NODE_ENV') === 'test'
+  const testing = textOf(env, 'NODE_ENV') === 'test'
   const names = (Object.keys(SETTINGS) as SettingName[]).filter((name) => name !== TEST_ONLY || testing)
-
-  const faults = Object.keys(env)
+  const unknownFaults = Object.keys(env)
     .filter((name) => /^RECORDINGS_/i.test(name) && env[name] && !names.includes(name as SettingName))
     .map((name) => unknown(name, names))
+  const { values, faults } = read(env, names)
+  const keys = KEY_SETTINGS.filter((name) => textOf(env, name) !== undefined)
+  const all = [...unknownFaults, ...faults, ...contradictions(values, keys)]
+  if (all.length > 0) throw new ConfigError(all)
+  return deepFreeze(toConfig(values as Sound))
+}
 
+function textOf(env: Environment, name: SettingName): string | undefined {
+  const text = SECRETS.includes(name) ? env[name] : env[name]?.trim()
+  return text === '' ? undefined : text
+}
+
+/** What of the named settings can be read, and what is wrong with the others. */
+function read(env: Environment, names: readonly SettingName[]): { values: Values; faults: string[] } {
   const values: Record<string, unknown> = {}
+  const faults: string[] = []
   for (const name of names) {
-    const text = given(name)
+    const text = textOf(env, name)
     if (text !== undefined && isQuoted(text)) {
       faults.push(`${name} is in quotes: expected what is between them, since they would be part of the value`)
       continue
@@ -154,15 +164,16 @@ export function readConfig(env: Environment = process.env): Config {
     if (result.success) values[name] = result.data
     else faults.push(`${name} is ${shown(name, text)}: expected ${result.error.issues[0]?.message}`)
   }
+  return { values, faults }
+}
 
-  faults.push(
-    ...contradictions(
-      values,
-      KEY_SETTINGS.filter((name) => given(name) !== undefined),
-    ),
-  )
-  if (faults.length > 0) throw new ConfigError(faults)
-  return deepFreeze(toConfig(values as Sound))
+/** The store alone, for an operator who looks at it before all else is there. @throws ConfigError, also where none is named */
+export function readStore(env: Environment = process.env): NonNullable<Config['store']> {
+  const { values, faults } = read(env, STORE_SETTINGS)
+  const store = storeSetting(values)
+  if (store === undefined && faults.length === 0) faults.push('RECORDINGS_STORE is not given: expected a bucket')
+  if (store === undefined || faults.length > 0) throw new ConfigError(faults)
+  return deepFreeze(store)
 }
 
 /** The directories and the file alone, whatever is wrong with other settings: what lies there can be judged too. */
@@ -228,8 +239,8 @@ function toConfig(values: Sound): Config {
   }
 }
 
-function storeSetting(values: Sound): Config['store'] {
-  if (values.RECORDINGS_STORE === undefined) return undefined
+function storeSetting(values: Values): Config['store'] {
+  if (values.RECORDINGS_STORE === undefined || values.RECORDINGS_UPLOAD_MEMORY === undefined) return undefined
   const endpoint = values.RECORDINGS_S3_ENDPOINT
   return {
     ...values.RECORDINGS_STORE,

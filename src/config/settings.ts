@@ -129,6 +129,14 @@ export const SECRETS: readonly SettingName[] = [SECRET, 'RECORDINGS_PLAYBACK_LIN
 /** Never shown, not even in part. */
 export const HIDDEN: readonly SettingName[] = [...SECRETS, 'RECORDINGS_DATABASE_URL']
 export const KEY_SETTINGS = ['RECORDINGS_JWT_SECRET', 'RECORDINGS_JWKS_URL', 'RECORDINGS_JWKS_FILE'] as const
+/** All that says where the store is, and how it is used. */
+export const STORE_SETTINGS = [
+  'RECORDINGS_STORE',
+  'RECORDINGS_S3_ENDPOINT',
+  'RECORDINGS_S3_REGION',
+  'RECORDINGS_S3_PATH_STYLE',
+  'RECORDINGS_UPLOAD_MEMORY',
+] as const
 /** Known under NODE_ENV=test alone. */
 export const TEST_ONLY = 'RECORDINGS_TEST_CRASH_AT'
 

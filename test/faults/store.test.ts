@@ -1,4 +1,5 @@
 /** A store that is slow, silent, full, refusing or cut off in the middle: what was acknowledged is there, and the rest is told of. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { asServiceError } from '../../src/errors.ts'
 import { newId } from '../../src/ids.ts'
@@ -147,6 +148,22 @@ describe.skipIf(!hasS3)('a store', () => {
     faults.fail(() => ({ status: 403, code: 'AccessDenied' }))
     const { error } = await home.staging.of(newId()).append(bodyOf(noise(10)), 0)
     expect(asServiceError(error).code).toBe('unavailable')
+  })
+
+  test('that hangs up on a listener who pauses is asked again when the listener goes on', async () => {
+    const bytes = noise(4 * MIB)
+    const { key } = await upload(bytes)
+    faults.forget()
+    const held = await home.library.acquire(key)
+    const pieces: Buffer[] = []
+    for await (const piece of held.range(0, bytes.length - 1)) {
+      pieces.push(Buffer.from(piece))
+      // Longer than a silent store is waited for.
+      if (pieces.length === 1) await sleep(6_500)
+    }
+    held.release()
+    expect(Buffer.concat(pieces).equals(bytes)).toBe(true)
+    expect(faults.counts.get).toBe(2)
   })
 
   test('that cuts every answer off is not asked for ever', async () => {

@@ -8,6 +8,10 @@ export const RECORDINGS = 'recordings/'
 export const QUARANTINE = 'quarantine/'
 /** Written now and then, to see whether a write is taken. */
 export const PROBE = `${UPLOADS}.probe`
+/** Folders of `check-store`. */
+export const CHECK = `${UPLOADS}.check-`
+/** Under `uploads/`, what is of no upload. */
+export const MOMENTARY = /^\.(probe|check-\w+\/\w+)$/
 
 /** @throws when the key would lead out of the recordings */
 export function recordingAt(key: string): string {

@@ -10,7 +10,7 @@ import type { Room, Scratch } from '../bytes.ts'
 import { NamelessFile } from '../disk/nameless-file.ts'
 import type { Segment, Staged, StagedEntry, Staging } from '../staging.ts'
 import { BodyPool } from './body-pool.ts'
-import { PROBE, UPLOADS } from './bucket-layout.ts'
+import { MOMENTARY, UPLOADS } from './bucket-layout.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { type Home, ObjectStaged } from './object-staged.ts'
 import type { ObjectStore } from './s3-client.ts'
@@ -72,8 +72,8 @@ export class ObjectStaging implements Staging {
 
   async remove(name: string): Promise<void> {
     const [id = '', own, ...more] = name.split('/')
-    const isOurs = UPLOADS + name === PROBE || (isId(id) && own && more.length === 0 && !/^\.+$/.test(own))
-    if (!isOurs) throw new Error(`${JSON.stringify(name)} is no entry of the uploads`)
+    const isOfUpload = isId(id) && own && more.length === 0 && !/^\.+$/.test(own)
+    if (!isOfUpload && !MOMENTARY.test(name)) throw new Error(`${JSON.stringify(name)} is no entry of the uploads`)
     await this.#store.remove([UPLOADS + name])
   }
 
