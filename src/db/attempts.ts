@@ -49,11 +49,8 @@ export const attemptsOf = async (db: Reading, uploadId: string): Promise<string[
   (await db.all(list, { uploadId })).map(({ key }) => key)
 
 /** Those of uploads that are over which became no recording, some of them in order. */
-export const attemptsInVain = (
-  db: Reading,
-  after: Attempt,
-  limit: number,
-): Promise<PastAttempt[]> | PastAttempt[] => db.all(inVain, { afterUpload: after.uploadId, afterKey: after.key, limit })
+export const attemptsInVain = (db: Reading, after: Attempt, limit: number): Promise<PastAttempt[]> | PastAttempt[] =>
+  db.all(inVain, { afterUpload: after.uploadId, afterKey: after.key, limit })
 
 /** Those of the keys that attempts have. */
 export const keysOfAttempts = async (db: Reading, among: readonly string[]): Promise<string[]> => {

@@ -14,8 +14,8 @@ import { segmentsOfChunks } from '../db/segments.ts'
 import { offsetReached, uploadSealed } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import { appendWhole, hearOf } from './append.ts'
-import { compose, settleComposed } from './compose.ts'
 import { commit } from './commit.ts'
+import { compose, settleComposed } from './compose.ts'
 import type { Core } from './core.ts'
 import type { Finished } from './finish.ts'
 import { inTurn, type Ledger, missingOf, readLedger, stretchOf } from './ledger.ts'
@@ -121,8 +121,7 @@ async function takeIn(core: Core, owned: Owned, index: number, bytes: Buffer): P
       // A lost answer: the chunk is there.
     } else if (!old && index === ledger.next && !core.staging.segmented) {
       await placeNext(core, owned, ledger, index, bytes)
-    }
-    else await keepBeside(core, owned, ledger, index, bytes, old)
+    } else await keepBeside(core, owned, ledger, index, bytes, old)
     step('chunk-stored')
     const received = { chunks: ledger.received, bytes: ledger.bytes }
     // Others wait: they, or the finish, go on with it.

@@ -1,8 +1,8 @@
 import { beforeAll, describe } from 'vitest'
 import { diskStores } from '../support/disk-stores.ts'
 import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from '../support/s3.ts'
-import { afterwards } from '../support/service.ts'
 import { s3Stores } from '../support/s3-stores.ts'
+import { afterwards } from '../support/service.ts'
 import { libraryContract } from './library.ts'
 import { stagingContract } from './staging.ts'
 
