@@ -10,7 +10,7 @@ import type { Reading } from '../db/database.ts'
 import { recordedPaths } from '../db/recordings.ts'
 import { keysOfUploads } from '../db/uploads-swept.ts'
 import type { Library } from '../storage/library.ts'
-import { batches, SAFE_AGE_MS } from './sweep-plan.ts'
+import { batches, SAFE_AGE_MS } from './sweep-steps.ts'
 
 /** A file without a row, or what the service never made; by its name in the library. */
 export type Stranger =

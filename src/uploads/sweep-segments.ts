@@ -21,7 +21,7 @@ import {
   SAFE_AGE_MS,
   STEP,
   type Step,
-} from './sweep-plan.ts'
+} from './sweep-steps.ts'
 import { expiryOf, hasAllBytes } from './upload.ts'
 
 export async function* planSegmented(parts: PlanParts): AsyncGenerator<Step> {

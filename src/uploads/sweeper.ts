@@ -18,7 +18,8 @@ import type { Library } from '../storage/library.ts'
 import type { Staging } from '../storage/staging.ts'
 import type { Ingest } from './ingest.ts'
 import type { LeftForms } from './left-forms.ts'
-import { deletedRecordings, memoryOf, type PlanParts, pages, planSweep, STEP, type Step } from './sweep-plan.ts'
+import { planSweep } from './sweep-plan.ts'
+import { deletedRecordings, memoryOf, type PlanParts, pages, STEP, type Step } from './sweep-steps.ts'
 import { isWhole } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
