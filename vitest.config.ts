@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/faults/**'],
+    exclude: ['test/faults/**', 'test/elsewhere/**'],
     pool: 'forks', // a process for each file: native code, signals and working directories stay apart
     maxWorkers: 2,
     testTimeout: 60_000, // a machine may have other work: what hangs is told from what is slow

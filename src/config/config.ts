@@ -89,6 +89,8 @@ export interface Config {
     /** Starts and ends with `/`; undefined: the service sends the bytes itself. */
     readonly accelRedirect?: string
     readonly linkExpiresAfterMs: number
+    /** For how long a listener with a link may read from the store itself; undefined: the service sends the bytes. */
+    readonly redirectMs?: number
     /** Undefined: one is made at the first start, and kept in the data directory. */
     readonly linkSecret?: Uint8Array
   }
@@ -229,6 +231,7 @@ function toConfig(values: Sound): Config {
     playback: {
       accelRedirect: values.RECORDINGS_ACCEL_REDIRECT,
       linkExpiresAfterMs: values.RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER,
+      redirectMs: values.RECORDINGS_PLAYBACK_REDIRECT,
       linkSecret: values.RECORDINGS_PLAYBACK_LINK_SECRET,
     },
     publicUrl: values.RECORDINGS_PUBLIC_URL,

@@ -62,6 +62,14 @@ function secretFaults(values: Values, keys: readonly SettingName[]): string[] {
   return faults
 }
 
+/** They say nothing without one. */
+const OF_THE_STORE = [
+  'RECORDINGS_S3_ENDPOINT',
+  'RECORDINGS_S3_REGION',
+  'RECORDINGS_S3_PATH_STYLE',
+  'RECORDINGS_PLAYBACK_REDIRECT',
+] as const
+
 /** Rows and bytes are both on this machine, or both are elsewhere. */
 function homeFaults(values: Values): string[] {
   const { RECORDINGS_DATABASE_URL: database, RECORDINGS_STORE: store } = values
@@ -73,9 +81,7 @@ function homeFaults(values: Values): string[] {
     ]
   }
   if (store === undefined) {
-    const idle = (['RECORDINGS_S3_ENDPOINT', 'RECORDINGS_S3_REGION', 'RECORDINGS_S3_PATH_STYLE'] as const).filter(
-      (name) => values[name] !== undefined,
-    )
+    const idle = OF_THE_STORE.filter((name) => values[name] !== undefined)
     return idle.map((name) => `${name} is given: expected RECORDINGS_STORE with it, which it is about`)
   }
   const faults: string[] = []

@@ -113,6 +113,8 @@ export const SETTINGS = {
     `${MIN_SECRET_BYTES} bytes or more, as text without a line break, such as the output of \`openssl rand -base64 48\``,
     secret,
   ).optional(),
+  /** What the store signs lives for a week at most. */
+  RECORDINGS_PLAYBACK_REDIRECT: time(1, 7 * MILLISECONDS.d, '7d').optional(),
   RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER: time(1, MAX_TIME_MS, '3650d').prefault('10m'),
   RECORDINGS_TEST_CRASH_AT: plain.optional(),
 } as const

@@ -28,6 +28,7 @@ import { contentDisposition } from './disposition.ts'
 import type { PlaybackLinks } from './links.ts'
 import { evaluatePreconditions, rangeApplies } from './preconditions.ts'
 import { contentRange, multipartOf, selectRanges } from './range.ts'
+import { redirect, storeAddress } from './redirect.ts'
 import { type Segment, sendSegments } from './send.ts'
 
 const PATH = '/api/leads/:leadId/recordings/:recordingId'
@@ -165,6 +166,12 @@ async function play(parts: Parts, req: Request<Params>, res: Response): Promise<
   res.locals.caller = caller
   const recording = await recordingFor(parts, caller, req.params)
   const { nowMs, stored, common } = validatorsOf(parts, recording)
+  const disposition = contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment')
+  const address = await storeAddress(parts, req, recording, { disposition, cacheControl: CACHE_CONTROL })
+  if (address !== undefined) {
+    redirect(res, address, { Date: common.Date, 'Referrer-Policy': 'no-referrer' })
+    return
+  }
   const verdict = evaluatePreconditions(conditionsOf(req.headers), stored, nowMs)
   if (verdict === 412) throw new ServiceError('precondition_failed', 'The recording is not the one you expect.')
   if (verdict === 304) {
@@ -176,7 +183,7 @@ async function play(parts: Parts, req: Request<Params>, res: Response): Promise<
   await answer(parts, req, res, recording, ranges, {
     ...common,
     'Content-Type': recording.contentType,
-    'Content-Disposition': contentDisposition(recording.filename, download === undefined ? 'inline' : 'attachment'),
+    'Content-Disposition': disposition,
     'Repr-Digest': reprDigest(recording.sha256),
     'Content-Security-Policy': CONTENT_SECURITY_POLICY,
     'Referrer-Policy': 'no-referrer',
