@@ -9,8 +9,10 @@ const COMMIT = Buffer.from('commit\0')
 export interface PostgresLine {
   /** The address through this line. */
   readonly url: string
-  /** COMMITs that are still to be lost, and what is lost of each: its answer, or it does not even arrive. */
-  lose: { count: number; what: 'answer' | 'commit'; thenSilent?: boolean }
+  /**
+   * COMMITs that are still to be lost, after some that pass, and what is lost of each: its answer, or it does not even arrive.
+   */
+  lose: { count: number; what: 'answer' | 'commit'; after?: number; thenSilent?: boolean }
   /** Nothing is passed on any more, either way; connections are taken all the same. */
   isSilent: boolean
   /** Breaks all connections off, with a reset. */
@@ -46,7 +48,10 @@ export async function postgresLine(url: string): Promise<PostgresLine> {
     }
     client.on('data', (bytes) => {
       if (line.isSilent) return
-      if (line.lose.count > 0 && bytes.includes(COMMIT)) {
+      const isCommit = line.lose.count > 0 && bytes.includes(COMMIT)
+      if (isCommit && line.lose.after) {
+        line.lose.after -= 1
+      } else if (isCommit) {
         line.lose.count -= 1
         isLost = true
         line.isSilent = line.lose.thenSilent ?? false

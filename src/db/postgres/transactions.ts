@@ -70,9 +70,7 @@ export class Transactions {
     const name = await this.#next(client)
     const began = client.query('begin')
     const marked = client.query({ ...MARK, values: [name.connection, name.number] })
-    // In one order for all, so that two transactions never wait for each other.
-    const alone = [...new Set(statements.flatMap((statement) => statement.alone ?? []))].sort()
-    const locks = alone.map((what) => client.query({ ...ALONE, values: [what] }))
+    const locks = aloneOf(statements).map((what) => client.query({ ...ALONE, values: [what] }))
     const answers = statements.map((statement) => answerTo(connection, statement))
     await Promise.allSettled<unknown>([began, marked, ...locks, ...answers])
     let outcome: Outcome
@@ -117,6 +115,10 @@ export class Transactions {
     return { ...known }
   }
 }
+
+/** What they look at alone; in one order for all, so that two transactions never wait for each other. */
+export const aloneOf = (statements: readonly Statement[]): string[] =>
+  [...new Set(statements.flatMap(({ alone }) => alone ?? []))].sort()
 
 const answerTo = async (connection: Owned, { query, values }: Statement) => connection.prepared(query).execute(values)
 
