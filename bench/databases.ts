@@ -42,7 +42,7 @@ const stands = () => leadStands({ leadId: 'lead', callLogId: 'call' }, (standing
 const STEPS: Record<string, (db: Database, worker: number, ids: string[]) => Promise<unknown>> = {
   'a row by its id': async (db, worker, ids) => uploadById(db, ids[worker] as string),
   'an offset': (db, worker, ids) =>
-    db.write(offsetReached({ id: ids[worker] as string, offset: 2 ** 20, lastByteAtMs: Date.now() })),
+    db.write(offsetReached({ id: ids[worker] as string, offset: 0, expected: 0, lastByteAtMs: Date.now() })),
   'a begin': async (db, worker, ids) => {
     const row = upload(`caller-${worker % CALLERS}`)
     await db.write(stands(), fewerOpenThan(1_000_000, row.callerId, error), uploadAdded(row))
@@ -55,7 +55,10 @@ const STEPS: Record<string, (db: Database, worker: number, ids: string[]) => Pro
     await db.write(
       stands(),
       recordingAdded(made, () => {}),
-      must(uploadFinished({ id: row.id, offset: made.size, lastByteAtMs: Date.now(), recordingId: made.id }), error),
+      must(
+        uploadFinished({ id: row.id, offset: made.size, expected: 0, lastByteAtMs: Date.now(), recordingId: made.id }),
+        error,
+      ),
     )
   },
 }

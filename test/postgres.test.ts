@@ -185,7 +185,8 @@ describe.skipIf(!hasPostgres)('PostgreSQL (skipped without the package postgresq
     const more = { finalId: null, expectedSha256: null, idempotencyKey: null, idempotencyFingerprint: null } as const
     const rest = { length: 1_000, offset: 0, state: 'receiving', createdAtMs: 1, lastByteAtMs: 1 } as const
     await db.write(added('a'), uploadAdded({ ...row, ...none, ...more, ...rest }))
-    for (let i = 1; i <= 100; i++) await db.write(offsetReached({ id: 'u', offset: i, lastByteAtMs: i }))
+    for (let i = 1; i <= 100; i++)
+      await db.write(offsetReached({ id: 'u', offset: i, expected: i - 1, lastByteAtMs: i }))
     const stored = kept((orm) => orm.select({ offset: uploads.offset }).from(uploads))
     expect(await db.all(stored)).toEqual([{ offset: 100 }])
     // Counts are told when a session ends or is idle for a while.

@@ -74,13 +74,9 @@ function over(connections: Connections): PostgresDatabase {
     all,
     get: async (query, values) => (await all(query, values))[0],
     async write(...statements) {
-      const [first, ...others] = statements
-      if (!first) return []
+      if (statements.length === 0) return []
       const deadlineMs = connections.deadlineMs()
-      const isOneTrip = first.isRepeatable && others.length === 0
-      const run = isOneTrip
-        ? () => connections.own(deadlineMs, (connection) => transactions.runAlone(connection, first))
-        : () => commit(connections, transactions, statements, deadlineMs)
+      const run = () => commit(connections, transactions, statements, deadlineMs)
       const outcome = await turns.take(aloneOf(statements).join(), () => untilPassed(deadlineMs, run))
       outcome.tell()
       return outcome.changes

@@ -92,11 +92,6 @@ export class Transactions {
     return outcome
   }
 
-  /** One statement that is a transaction by itself, in one trip; to be run again where its answer is lost. */
-  async runAlone(connection: Owned, statement: Statement): Promise<Outcome> {
-    return outcomeOf([statement], [answerTo(connection, statement)])
-  }
-
   /** Whether it was committed; it is ended where it has not ended yet. */
   async wasCommitted({ client }: Owned, { connection, number }: Name): Promise<boolean> {
     await client.query({ text: END, values: [connection] })
