@@ -5,16 +5,22 @@
 import { eq, sql } from 'drizzle-orm'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
+import { readConfig } from '../src/config/config.ts'
 import { type Database, kept, once, returning } from '../src/db/database.ts'
 import { openPostgres, type PostgresDatabase } from '../src/db/postgres/postgres.ts'
 import { leads, uploads } from '../src/db/schema.ts'
 import { offsetReached, uploadAdded } from '../src/db/uploads.ts'
+import { whatToDo } from '../src/process/start-faults.ts'
 import { added, idsIn } from './contracts/database.ts'
 import { hasPostgres, postgres } from './support/postgres.ts'
 import { postgresLine } from './support/postgres-line.ts'
 import { afterwards } from './support/service.ts'
 
 const WAIT_MS = 1_500
+const SECRETS = {
+  RECORDINGS_JWT_SECRET: 'a secret of the tests, at least thirty-two bytes',
+  RECORDINGS_PLAYBACK_LINK_SECRET: 'another secret of the tests, at least thirty-two bytes',
+}
 
 async function open(url: string, statementTimeoutMs = WAIT_MS): Promise<PostgresDatabase> {
   const db = await openPostgres({ url: { text: url }, connections: 4, readConnections: 2, statementTimeoutMs })
@@ -175,6 +181,23 @@ describe.skipIf(!hasPostgres)('PostgreSQL (skipped without the package postgresq
     expect(error).toEqual(busy)
     expect((error as Error).cause).toMatchObject({ code: 'ECONNREFUSED' })
     expect(JSON.stringify([error, (error as Error).cause, (error as Error).stack])).not.toContain('the-password')
+  })
+
+  test.for([
+    [
+      'a user that it does not know',
+      (url: URL) => Object.assign(url, { username: 'stranger', password: 'the-password' }),
+      /refuses the user/,
+    ],
+    ['no such database', (url: URL) => Object.assign(url, { pathname: '/none' }), /has no such database/],
+    ['no server', (url: URL) => Object.assign(url, { port: '1' }), /ECONNREFUSED/],
+  ] as const)('a start with %s says so in a sentence, and never the password', async ([, change, said]) => {
+    const url = change(new URL(await (await postgres()).database()))
+    const env = { NODE_ENV: 'test', ...SECRETS, RECORDINGS_DATABASE_URL: url.href }
+    const error = await open(url.href).catch((fault: Error) => fault)
+    const sentence = whatToDo(error, readConfig(env))
+    expect(sentence).toMatch(said)
+    expect(sentence).not.toContain('the-password')
   })
 
   test('commits of offsets stay in their page: no index is written', async () => {
