@@ -7,11 +7,11 @@
 import pg from 'pg'
 import { passing } from '../../errors.ts'
 import type { Database, Query, Reading, Statement, Values } from '../database.ts'
-import { type ConnectionOptions, Connections } from './connections.ts'
-import { type DeadlineMs, untilPassed } from './faults.ts'
+import { Turns } from './alone.ts'
 import { bringUpToDate } from './migrations.ts'
+import { type ConnectionOptions, Connections } from './postgres-connections.ts'
+import { type DeadlineMs, untilPassed } from './postgres-faults.ts'
 import { aloneOf, type Outcome, OutcomeUnknown, Transactions } from './transactions.ts'
-import { Turns } from './turns.ts'
 
 /** So long a commit is looked up at least, however much of the time was gone when its answer was lost. */
 const LOOK_UP_MS = 2_000

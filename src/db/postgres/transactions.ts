@@ -10,8 +10,8 @@
 import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
 import type { Statement } from '../database.ts'
-import type { Owned } from './connections.ts'
-import { isPassing, Silence } from './faults.ts'
+import type { Owned } from './postgres-connections.ts'
+import { isPassing, Silence } from './postgres-faults.ts'
 
 /** Rows of connections that are long gone. */
 const FORGET = `delete from transactions where at < now() - interval '1 day'`

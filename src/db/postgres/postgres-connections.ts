@@ -7,7 +7,7 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import type { Orm, Query, Values } from '../database.ts'
-import { type DeadlineMs, isPassing, msUntil, Silence } from './faults.ts'
+import { type DeadlineMs, isPassing, msUntil, Silence } from './postgres-faults.ts'
 
 export interface ConnectionOptions {
   url: { readonly text: string }
