@@ -6,6 +6,7 @@ import { cpus, freemem, release } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { MIB, wav } from './bodies.ts'
+import { ofDatabases } from './databases.ts'
 import { figure, median, table, withSpread } from './figures.ts'
 import { withConnections, withRecordings } from './growth.ts'
 import { measure, type Options, type Result } from './measure.ts'
@@ -25,7 +26,8 @@ const { values: options, positionals } = parseArgs({
   },
 })
 const [command = 'peers'] = positionals
-if (command !== 'peers' && command !== 'growth') throw new Error(`there is no ${command}; there is growth`)
+const COMMANDS = ['peers', 'growth', 'databases']
+if (!COMMANDS.includes(command)) throw new Error(`there is no ${command}; there are ${COMMANDS.join(', ')}`)
 const DEFAULT_RUNS = 5
 const say = (line = '') => process.stdout.write(`${line}\n`)
 
@@ -161,6 +163,7 @@ const results: Record<string, unknown> = {}
 if (command === 'peers') results.peers = await besidePeers(media)
 if (options.quick) say()
 if (command === 'growth' || (options.quick && !options.only)) results.growth = await growing(media)
+if (command === 'databases') await ofDatabases(makeDirectory(options.disk), options.quick, say)
 if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
 say()
 say(`${Math.round((performance.now() - startedMs) / 1000)} s in all`)

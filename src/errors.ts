@@ -117,6 +117,9 @@ const errnoOf = (error: unknown): string | undefined => {
 const NO_SPACE = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'SQLITE_FULL'])
 const PASSING = new Set(['EMFILE', 'ENFILE', 'EIO', 'EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EAGAIN', 'ENOMEM', 'ENOENT'])
 
+/** It is no fault of ours, so to try again changes nothing as things stand. */
+export const isRefusal = (error: ServiceError): boolean => error.status < 500
+
 /**
  * What a client is told of any thrown value.
  *

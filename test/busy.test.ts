@@ -1,9 +1,8 @@
 /** A database that another process keeps locked: each door lets its client wait for it once, 4 s, and tells it 503. */
-import path from 'node:path'
-import BetterSqlite3 from 'better-sqlite3'
 import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
+import { lockedTables } from './support/hindered.ts'
 import { legacyClient } from './support/legacy.ts'
 import { diskLibraryOf, startService, type TestLead } from './support/service.ts'
 import { tablesOf } from './support/tables.ts'
@@ -17,8 +16,7 @@ const bytes = noise(2_000)
 
 /** Asks while the database is locked; gives the status and how many writes were waited for in vain, each for 4 s. */
 async function locked(ask: () => Promise<Response>): Promise<{ status: number; waits: number }> {
-  const database = new BetterSqlite3(path.join(harness.dir, 'recordings.db'))
-  database.exec('BEGIN IMMEDIATE')
+  const unlock = await lockedTables(harness)
   const { db } = harness.service
   const { write } = db
   let waits = 0
@@ -32,7 +30,7 @@ async function locked(ask: () => Promise<Response>): Promise<{ status: number; w
     return { status, waits }
   } finally {
     db.write = write
-    database.close()
+    await unlock()
   }
 }
 

@@ -668,9 +668,67 @@ describe('the configuration', () => {
   })
 })
 
+describe('PostgreSQL', () => {
+  const address = 'postgres://calls:the%2Fpassword@db.example:5433/recordings?sslmode=verify-full&password=another'
+  const env = { NODE_ENV: 'test', RECORDINGS_DATABASE_URL: address }
+
+  test('is taken by its address, with sizes of its own', () => {
+    expect(readConfig({ NODE_ENV: 'test' }).postgres).toBeUndefined()
+    const { postgres } = readConfig(env)
+    expect(postgres).toMatchObject({ connections: 8, readConnections: 2, statementTimeoutMs: 4_000 })
+    expect(postgres?.url.text).toBe(address)
+    const sizes = { RECORDINGS_DATABASE_CONNECTIONS: '20', RECORDINGS_DATABASE_READ_CONNECTIONS: '4' }
+    expect(readConfig({ ...env, ...sizes, RECORDINGS_DATABASE_STATEMENT_TIMEOUT: '1s' }).postgres).toMatchObject({
+      connections: 20,
+      readConnections: 4,
+      statementTimeoutMs: 1_000,
+    })
+  })
+
+  test('shows no password, however it is printed', () => {
+    const config = readConfig(env)
+    const texts = [
+      inspect(config, { depth: 9, showHidden: true }),
+      JSON.stringify(config),
+      `${config.postgres?.url}`,
+      config.postgres?.url.toLocaleString(),
+      inspect({ ...config.postgres }),
+    ]
+    for (const text of texts) expect(text).not.toMatch(/the%2Fpassword|the\/password|another/)
+    expect(texts[2]).toBe('postgres://calls:***@db.example:5433/recordings')
+  })
+
+  test.for([
+    'https://calls:the-password@db.example/recordings',
+    'postgres://calls:the-password@db.example',
+    'postgres://calls:the-password@db.example/',
+    'postgres:///recordings?password=the-password',
+    'postgres://calls:half/the-password@db.example/recordings',
+    'the-password',
+  ])('is not what %s names, which is not shown', (text) => {
+    const faults = faultsOf({ NODE_ENV: 'test', RECORDINGS_DATABASE_URL: text })
+    expect(faults).toEqual([expect.stringContaining('RECORDINGS_DATABASE_URL is not shown')])
+    expect(faults[0]).not.toContain('the-password')
+  })
+
+  test.for([
+    'postgresql://calls@db.example/recordings',
+    'postgres://calls@%2Fvar%2Frun%2Fpostgresql/recordings',
+    'postgres:///recordings?host=/var/run/postgresql',
+  ])('is what %s names', (text) => {
+    expect(readConfig({ NODE_ENV: 'test', RECORDINGS_DATABASE_URL: text }).postgres?.url.text).toBe(text)
+  })
+
+  test('is refused without a store that instances share', () => {
+    expect(faultsOf({ RECORDINGS_DATABASE_URL: address })).toEqual([
+      'RECORDINGS_DATABASE_URL is given without RECORDINGS_STORE: expected a store that all instances share',
+    ])
+  })
+})
+
 test('any text in any setting is read or told of, and nothing else', () => {
   const names =
-    'HOST PORT LOG_LEVEL NODE_ENV RECORDINGS_DATA_DIR RECORDINGS_JWT_SECRET RECORDINGS_JWKS_URL RECORDINGS_JWT_ALGORITHMS RECORDINGS_CHUNK_SIZE RECORDINGS_IDLE_TIMEOUT RECORDINGS_ACCEL_REDIRECT RECORDINGS_PUBLIC_URL RECORDINGS_TRUST_PROXY RECORDINGS_CORS_ORIGINS'.split(
+    'HOST PORT LOG_LEVEL NODE_ENV RECORDINGS_DATA_DIR RECORDINGS_JWT_SECRET RECORDINGS_JWKS_URL RECORDINGS_JWT_ALGORITHMS RECORDINGS_CHUNK_SIZE RECORDINGS_IDLE_TIMEOUT RECORDINGS_ACCEL_REDIRECT RECORDINGS_PUBLIC_URL RECORDINGS_TRUST_PROXY RECORDINGS_CORS_ORIGINS RECORDINGS_DATABASE_URL'.split(
       ' ',
     )
   const text = fc.oneof(

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import BetterSqlite3 from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
 import { fixtureBytes } from './support/fixtures.ts'
+import { refusedRecordings } from './support/hindered.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
@@ -106,13 +106,11 @@ describe('a finish that fails', () => {
     const lead = await harness.lead()
     const audio = fixtureBytes('tone.m4a') // whose index is at its end
     const url = await tus.begin(lead, audio.length, 'tone.m4a')
-    const database = new BetterSqlite3(path.join(harness.dir, 'recordings.db'))
-    database.exec(`CREATE TRIGGER refuse BEFORE INSERT ON recordings BEGIN SELECT RAISE(ABORT, 'no'); END`)
+    const allow = await refusedRecordings(harness)
     expect((await tus.patch(url, 0, audio)).status).toBe(503)
     expect(await harness.files('uploads')).not.toContain(path.basename(url))
     expect((await tus.head(url)).status).toBe(503)
-    database.exec('DROP TRIGGER refuse')
-    database.close()
+    await allow()
     expect((await tus.head(url)).headers.get('upload-offset')).toBe(String(audio.length))
     const [recording] = await recordingsOf(lead)
     expect(recording).toMatchObject({

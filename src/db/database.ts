@@ -47,8 +47,6 @@ export interface Statement {
   readonly take?: (rows: unknown[]) => void
   /** Transactions that look at the same thing run one after the other, also where a database has several writers. */
   readonly alone?: string
-  /** To run it twice is as good as once: where the answer to it is lost, it is simply run again. */
-  readonly isRepeatable?: true
   readonly error?: () => Error
 }
 
@@ -61,9 +59,6 @@ export const must = (statement: Statement, error: () => Error, rows = 1): Statem
   atLeast: rows,
   error,
 })
-
-/** A statement that changes nothing more when it is run again. */
-export const repeatable = (statement: Statement): Statement => ({ ...statement, isRepeatable: true })
 
 /**
  * A condition of a transaction, on the first row that the query gives.

@@ -1,6 +1,6 @@
 /**
  * The columns that tables are declared with, as SQLite has them: counts of bytes and milliseconds are integers of 64 bits,
- * seconds are floating-point numbers, what is true or false is an integer. PostgreSQL's are in `postgres/kit.ts`.
+ * seconds are floating-point numbers, what is true or false is an integer. PostgreSQL's are in `postgres/postgres-kit.ts`.
  */
 import { customType, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
 

@@ -3,7 +3,7 @@
  * single rows. What the sweep asks of many is in `uploads-swept.ts`.
  */
 import { and, desc, eq, inArray, isNotNull, isNull, lte, ne, notInArray, or, type SQL, sql } from 'drizzle-orm'
-import { bind, holds, kept, once, type Reading, repeatable, returning, type Statement } from './database.ts'
+import { bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf, set } from './placeholders.ts'
 import { OPEN_STATES, type UploadRow, uploads } from './schema.ts'
 
@@ -219,8 +219,7 @@ export const partsJoined = (ids: readonly string[], finalId: string): Statement 
 type At<Values> = Values & { id: string; expected: number }
 
 /** So many bytes are durable. */
-export const offsetReached = (values: At<Pick<UploadRow, 'offset' | 'lastByteAtMs'>>): Statement =>
-  repeatable(bind(offset, values))
+export const offsetReached = (values: At<Pick<UploadRow, 'offset' | 'lastByteAtMs'>>): Statement => bind(offset, values)
 
 /** Length, call and key of an upload that deferred them; it takes no more bytes. */
 export const uploadSealed = (values: At<{ length: number; callLogId: string; key: string }>): Statement =>
@@ -230,8 +229,7 @@ export const uploadSealed = (values: At<{ length: number; callLogId: string; key
 export const offsetRelaid = (values: At<{ offset: number }>): Statement => bind(relay, values)
 
 /** Bytes came that are kept elsewhere until their turn. */
-export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement =>
-  repeatable(bind(heard, values))
+export const uploadHeardOf = (values: { id: string; lastByteAtMs: number }): Statement => bind(heard, values)
 
 /** The length of an upload that deferred it; no shorter than what has come. */
 export const lengthDeclared = (values: { id: string; length: number }): Statement => bind(declare, values)

@@ -4,6 +4,7 @@
 import type { NextFunction, Request } from 'express'
 import { z } from 'zod'
 import { ServiceError, typeNotTaken } from '../errors.ts'
+import { unkeepableIn } from './keepable.ts'
 import { inPlainWords } from './plain-words.ts'
 
 /** What a sentence repeats of the names that a client made up. */
@@ -23,7 +24,10 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
   }
   if (name === undefined && Array.isArray(value)) throw notAnObject()
   const result = schema.safeParse(value, { error: inPlainWords })
-  if (result.success) return result.data
+  if (result.success) {
+    assertKeepable(result.data, name)
+    return result.data
+  }
   const { issues } = result.error
   const unknown = issues.find((issue) => issue.code === 'unrecognized_keys')
   const fault = issues.find((issue) => issue !== unknown)
@@ -35,6 +39,16 @@ export function checked<S extends z.ZodType>(schema: S, value: unknown, name?: s
 
 /** The body is JSON, but a list, a number, a text or null. */
 export const notAnObject = () => new ServiceError('invalid_request', 'The body must be a JSON object.')
+
+/** What no schema has to say by itself. */
+function assertKeepable(value: unknown, name: string | undefined): void {
+  const at = unkeepableIn(value, name === undefined ? [] : [name])?.join('.')
+  if (at === undefined) return
+  throw new ServiceError(
+    'invalid_parameter',
+    `The parameter ${at} is not valid: it must have neither NUL nor half a surrogate pair.`,
+  )
+}
 
 function namesOf({ keys, path }: z.core.$ZodIssueUnrecognizedKeys): string {
   const names = keys.slice(0, MAX_NAMED).map((key) => [...path, key].join('.').slice(0, MAX_NAME_LENGTH))

@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts'
 
 /** @returns undefined for a fault of another kind */
-export function whatToDo(error: unknown, { host, port, dataDir }: Config): string | undefined {
+export function whatToDo(error: unknown, { host, port, dataDir, postgres }: Config): string | undefined {
   const { code, syscall, path, message } = error as NodeJS.ErrnoException
   const isListening = syscall === 'listen' || syscall === 'getaddrinfo'
   if (isListening && code === 'EADDRINUSE') {
@@ -17,6 +17,7 @@ export function whatToDo(error: unknown, { host, port, dataDir }: Config): strin
   if (/another server uses this data directory/.test(message)) {
     return `another server uses this data directory: end that one, or set RECORDINGS_DATA_DIR to another than ${dataDir}`
   }
+  if (postgres && /^(busy|unavailable)$/.test(code ?? '')) return ofPostgres(error as Error, `${postgres.url}`)
   if (path?.startsWith(dataDir) && UNUSABLE.test(code ?? '')) {
     return (
       `${path} can't be used (${code}): expected a file that the service has made itself, of the user who runs it; ` +
@@ -28,3 +29,20 @@ export function whatToDo(error: unknown, { host, port, dataDir }: Config): strin
 
 /** Of a file that is something else, or somebody else's. */
 const UNUSABLE = /^(E(ISDIR|ACCES|PERM)|SQLITE_(NOTADB|CANTOPEN|CORRUPT|READONLY|PERM)(_.*)?)$/
+
+/** What PostgreSQL says of an address that it does not take, by its codes. */
+const REFUSED: Readonly<Record<string, string>> = {
+  '28P01': 'it refuses the user or the password',
+  '28000': 'it refuses the user',
+  '3D000': 'it has no such database: make it, with the encoding UTF8',
+  '42501': 'the user may not make tables there: give it the right CREATE on the database and on its schema public',
+}
+
+/** @param address without its password */
+function ofPostgres(error: Error, address: string): string {
+  let reason: Error & { code?: string } = error
+  while (reason.cause instanceof Error) reason = reason.cause
+  const { code, message } = reason
+  const told = (code !== undefined && REFUSED[code]) || `it can't be used (${code ?? message})`
+  return `PostgreSQL at ${address}: ${told}; RECORDINGS_DATABASE_URL names it`
+}

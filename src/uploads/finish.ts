@@ -12,7 +12,7 @@ import { recordingAdded, sha256ById } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
 import { segmentsDropped } from '../db/segments.ts'
 import { uploadById, uploadFinished } from '../db/uploads.ts'
-import { asServiceError, passing, ServiceError } from '../errors.ts'
+import { asServiceError, isRefusal, passing, ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { leadFor, stillMay } from '../leads/rights.ts'
 import type { BytesReader } from '../storage/bytes.ts'
@@ -82,8 +82,7 @@ export class Finishes {
       const told = asServiceError(error)
       // Asked again, a database that was busy for so long would let the client wait for twice as long.
       if (told.code !== 'busy') await this.#rememberWhole(owned)
-      owned.refused = told.status < 500
-      if (owned.refused) throw told
+      if (isRefusal(told)) throw told
       this.#unfinished.add(id)
       this.#parts.events.finishFailed({ uploadId: id, leadId: row.leadId, err: error })
       throw told.status === 500

@@ -28,8 +28,6 @@ export interface Owned {
   readonly staged: Staged
   /** What the table has of its chunks, once it was asked. */
   ledger: Ledger | undefined
-  /** Its finish was refused for good as things stand: it may expire although it is whole. */
-  refused: boolean
   /** Bytes that the table tells of are not there. */
   missing: boolean
 }
@@ -39,7 +37,6 @@ export const ownedOf = (row: Row, staged: Staged): Owned => ({
   savedOffset: row.offset,
   staged,
   ledger: undefined,
-  refused: false,
   missing: false,
 })
 

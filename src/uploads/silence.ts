@@ -30,7 +30,7 @@ export function createSilence({ db, clock }: { db: Database; clock: Clock }) {
   /** When a jump was first seen, of which the leader is to write. */
   let seenMs: number | undefined
 
-  /** How far the clock has jumped ahead since it was last followed. */
+  /** How far the clock has jumped ahead since it was last followed; whole, as stored times are. */
   function jumpMs(): number {
     const jump = Math.round(clock.now() - followed.nowMs - (passedMs() - followed.passedMs))
     return jump > JUMP_MS ? jump : 0

@@ -12,6 +12,7 @@ import type { Claims } from '../db/claims.ts'
 import type { Database } from '../db/database.ts'
 import { segmentsDropped } from '../db/segments.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
+import { asServiceError, isRefusal } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
 import type { Library } from '../storage/library.ts'
@@ -42,7 +43,7 @@ interface Parts extends PlanParts {
 
 export class Sweeper {
   readonly #parts: Parts
-  readonly #failed = new Map<string, { tries: number; againAtMs: number }>()
+  readonly #failed = new Map<string, { tries: number; againAtMs: number; isRefused: boolean }>()
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
   #comparedAtMs = Number.NEGATIVE_INFINITY
@@ -110,18 +111,21 @@ export class Sweeper {
     else await ingest.abandon(id)
   }
 
-  /** One that fails over and over is left for longer and longer. */
-  async #finish(id: string): Promise<void> {
+  /** One that fails over and over is left for longer and longer. @returns whether it is refused for good as things stand */
+  async #finish(id: string): Promise<boolean> {
     const before = this.#failed.get(id)
-    if (before && before.againAtMs > performance.now()) return
+    if (before && before.againAtMs > performance.now()) return before.isRefused
     this.#failed.delete(id)
     try {
       await this.#parts.ingest.finish(id)
-    } catch {
+      return false
+    } catch (error) {
       // Told by its own event.
+      const isRefused = isRefusal(asServiceError(error))
       const tries = (before?.tries ?? 0) + 1
       const waitMs = Math.min(RETRY_AFTER_MS * 2 ** (tries - 1), RETRY_AFTER_AT_MOST_MS)
-      this.#failed.set(id, { tries, againAtMs: performance.now() + waitMs })
+      this.#failed.set(id, { tries, againAtMs: performance.now() + waitMs, isRefused })
+      return isRefused
     }
   }
 
@@ -153,9 +157,8 @@ export class Sweeper {
     const { ingest, events } = this.#parts
     switch (step.act) {
       case 'finish':
-        await this.#finish(step.uploadId)
-        // Refused for good, and silent for too long: only the core knows.
-        return !(await ingest.expire(step.uploadId))
+        // Refused, and silent for too long, it ends: only the core knows.
+        return !(await ingest.expire(step.uploadId, await this.#finish(step.uploadId)))
       case 'expire':
         return ingest.expire(step.uploadId)
       case 'remove':

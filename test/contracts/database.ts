@@ -84,6 +84,19 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
       expect(await ids()).toEqual([])
     })
 
+    test('the first statement whose condition does not hold says what became of all', async () => {
+      const { db, ids } = await open()
+      const first = new Error('the first')
+      await db.write(added('a'))
+      const outcome = db.write(
+        must(removed('none'), () => first),
+        added('a'),
+        must(removed('none'), () => new Error('the last')),
+      )
+      await expect(outcome).rejects.toBe(first)
+      expect(await ids()).toEqual(['a'])
+    })
+
     test('a query is asked with its values, and gives nothing where there is no row', async () => {
       const { db, ids } = await open()
       const named = kept((orm) =>

@@ -1,7 +1,7 @@
 /** Drizzle over a connection that lasts as long as one query. */
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
-import * as schema from '../../src/db/postgres/schema.ts'
+import * as schema from '../../src/db/postgres/postgres-schema.ts'
 
 export async function tablesIn<T>(
   url: string,

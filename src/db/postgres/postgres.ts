@@ -7,10 +7,11 @@
 import pg from 'pg'
 import { passing } from '../../errors.ts'
 import type { Database, Query, Reading, Statement, Values } from '../database.ts'
-import { type ConnectionOptions, Connections } from './connections.ts'
-import { type DeadlineMs, untilPassed } from './faults.ts'
+import { Turns } from './alone.ts'
 import { bringUpToDate } from './migrations.ts'
-import { type Outcome, OutcomeUnknown, Transactions } from './transactions.ts'
+import { type ConnectionOptions, Connections } from './postgres-connections.ts'
+import { type DeadlineMs, untilPassed } from './postgres-faults.ts'
+import { aloneOf, type Outcome, OutcomeUnknown, Transactions } from './transactions.ts'
 
 /** So long a commit is looked up at least, however much of the time was gone when its answer was lost. */
 const LOOK_UP_MS = 2_000
@@ -60,6 +61,7 @@ export const readPostgres = (options: ConnectionOptions): Reading & { close(): P
 
 function over(connections: Connections): PostgresDatabase {
   const transactions = new Transactions()
+  const turns = new Turns()
 
   const all = <Row>(query: Query<Row>, values?: Values): Promise<Row[]> => {
     const deadlineMs = connections.deadlineMs()
@@ -72,14 +74,10 @@ function over(connections: Connections): PostgresDatabase {
     all,
     get: async (query, values) => (await all(query, values))[0],
     async write(...statements) {
-      const [first, ...others] = statements
-      if (!first) return []
+      if (statements.length === 0) return []
       const deadlineMs = connections.deadlineMs()
-      const outcome = await untilPassed(deadlineMs, () =>
-        first.isRepeatable && others.length === 0
-          ? connections.own(deadlineMs, (connection) => transactions.runAlone(connection, first))
-          : commit(connections, transactions, statements, deadlineMs),
-      )
+      const run = () => commit(connections, transactions, statements, deadlineMs)
+      const outcome = await turns.take(aloneOf(statements).join(), () => untilPassed(deadlineMs, run))
       outcome.tell()
       return outcome.changes
     },

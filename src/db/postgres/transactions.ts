@@ -10,8 +10,8 @@
 import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
 import type { Statement } from '../database.ts'
-import type { Owned } from './connections.ts'
-import { isPassing, Silence } from './faults.ts'
+import type { Owned } from './postgres-connections.ts'
+import { isPassing, Silence } from './postgres-faults.ts'
 
 /** Rows of connections that are long gone. */
 const FORGET = `delete from transactions where at < now() - interval '1 day'`
@@ -68,17 +68,16 @@ export class Transactions {
   async run(connection: Owned, statements: readonly Statement[]): Promise<Outcome> {
     const { client } = connection
     const name = await this.#next(client)
-    const marks = [client.query('begin'), client.query({ ...MARK, values: [name.connection, name.number] })]
-    // In one order for all, so that two transactions never wait for each other.
-    const alone = [...new Set(statements.flatMap((statement) => statement.alone ?? []))].sort()
-    const locks = alone.map((what) => client.query({ ...ALONE, values: [what] }))
+    const began = client.query('begin')
+    const marked = client.query({ ...MARK, values: [name.connection, name.number] })
+    const locks = aloneOf(statements).map((what) => client.query({ ...ALONE, values: [what] }))
     const answers = statements.map((statement) => answerTo(connection, statement))
-    const settled = await Promise.allSettled<unknown>([...marks, ...locks, ...answers])
+    await Promise.allSettled<unknown>([began, marked, ...locks, ...answers])
     let outcome: Outcome
     try {
-      const [, marked, ...others] = settled.map(given)
-      if ((marked as pg.QueryResult).rowCount !== 1) throw new Silence('the row of a connection is gone')
-      outcome = outcomeOf(statements, others.slice(locks.length))
+      await Promise.all([began, ...locks])
+      if ((await marked).rowCount !== 1) throw new Silence('the row of a connection is gone')
+      outcome = await outcomeOf(statements, answers)
     } catch (error) {
       // Where the connection is lost, so is the transaction.
       await client.query('rollback').catch(() => {})
@@ -91,11 +90,6 @@ export class Transactions {
       throw new OutcomeUnknown(name, outcome, error)
     }
     return outcome
-  }
-
-  /** One statement that is a transaction by itself, in one trip; to be run again where its answer is lost. */
-  async runAlone(connection: Owned, statement: Statement): Promise<Outcome> {
-    return outcomeOf([statement], [await answerTo(connection, statement)])
   }
 
   /** Whether it was committed; it is ended where it has not ended yet. */
@@ -117,20 +111,33 @@ export class Transactions {
   }
 }
 
+/** What they look at alone; in one order for all, so that two transactions never wait for each other. */
+export const aloneOf = (statements: readonly Statement[]): string[] =>
+  [...new Set(statements.flatMap(({ alone }) => alone ?? []))].sort()
+
 const answerTo = async (connection: Owned, { query, values }: Statement) => connection.prepared(query).execute(values)
 
-function given(settled: PromiseSettledResult<unknown>): unknown {
-  if (settled.status === 'rejected') throw settled.reason
-  return settled.value
+/**
+ * What the statements have done, looked at in their order: the first that failed, or whose condition does not hold, says what
+ * became of all, as if none had been run after it.
+ *
+ * @throws its error
+ */
+async function outcomeOf(statements: readonly Statement[], answers: readonly Promise<unknown>[]): Promise<Outcome> {
+  const results: unknown[] = []
+  const changes: number[] = []
+  for (const [i, statement] of statements.entries()) {
+    const result = await answers[i]
+    results.push(result)
+    changes.push(changesOf(statement, result))
+  }
+  return {
+    changes,
+    tell() {
+      for (const [i, { take }] of statements.entries()) take?.(results[i] as unknown[])
+    },
+  }
 }
-
-/** @throws the error of a statement that changed too few rows, or whose condition does not hold */
-const outcomeOf = (statements: readonly Statement[], results: readonly unknown[]): Outcome => ({
-  changes: statements.map((statement, i) => changesOf(statement, results[i])),
-  tell() {
-    for (const [i, { take }] of statements.entries()) take?.(results[i] as unknown[])
-  },
-})
 
 function changesOf({ atLeast = 0, passes, take, error }: Statement, result: unknown): number {
   const failed = () => error?.() ?? new Error('a condition of a write does not hold')

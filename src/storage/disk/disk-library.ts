@@ -27,7 +27,8 @@ export interface DiskLibrary extends Library {
   pathOf(key: string): string
 }
 
-const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT'
+/** Also where a part of the way is no folder. */
+const isMissing = (error: unknown) => /^(ENOENT|ENOTDIR)$/.test((error as NodeJS.ErrnoException).code ?? '')
 
 async function sizeOfFile(file: string): Promise<number | undefined> {
   try {

@@ -5,7 +5,7 @@
 import { sql } from 'drizzle-orm'
 import { bigint, pgTable, timestamp } from 'drizzle-orm/pg-core'
 import { tables } from '../schema.ts'
-import { kit, postgresKit } from './kit.ts'
+import { kit, postgresKit } from './postgres-kit.ts'
 
 export const { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } = tables(kit)
 

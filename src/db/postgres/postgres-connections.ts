@@ -7,7 +7,7 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import type { Orm, Query, Values } from '../database.ts'
-import { type DeadlineMs, isPassing, msUntil, Silence } from './faults.ts'
+import { type DeadlineMs, isPassing, msUntil, Silence } from './postgres-faults.ts'
 
 export interface ConnectionOptions {
   url: { readonly text: string }
@@ -177,6 +177,8 @@ function cut(client: pg.ClientBase): void {
 }
 
 function connectionOf<Client extends pg.ClientBase>(client: Client): Connection & { client: Client } {
+  // What is lost under way is told to who waits for it; without a listener the process would end.
+  client.on('error', () => {})
   const orm = drizzle(client as unknown as pg.Client) as unknown as Orm
   const known = new WeakMap<Query, Prepared>()
   let names = 0
