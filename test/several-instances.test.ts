@@ -2,6 +2,7 @@
 import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { type UploadRow, uploads } from '../src/db/schema.ts'
+import { ask } from './support/claims.ts'
 import { hasPostgres, postgres } from './support/postgres.ts'
 import { tablesIn } from './support/postgres-tables.ts'
 import { startProcess } from './support/process.ts'
@@ -10,11 +11,16 @@ import { startService, type TestLead, type TestService } from './support/service
 import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
 const BOUNDARY = 'x-boundary'
+const MOST_OPEN = 30
 const LINKS = 'a secret of the links, at least thirty-two bytes'
 
 describe.skipIf(!hasPostgres)('of several instances', async () => {
   const url = hasPostgres ? await (await postgres()).database() : ''
-  const env: Record<string, string> = { RECORDINGS_DATABASE_URL: url, RECORDINGS_PLAYBACK_LINK_SECRET: LINKS }
+  const env: Record<string, string> = {
+    RECORDINGS_DATABASE_URL: url,
+    RECORDINGS_PLAYBACK_LINK_SECRET: LINKS,
+    RECORDINGS_MAX_UPLOADS_PER_CALLER: String(MOST_OPEN),
+  }
   const a = await startService({ env })
   const b = await startService({ env: { ...env, RECORDINGS_DATA_DIR: a.dir } })
   const tus = tusClient(a.tokens.telecaller)
@@ -127,6 +133,29 @@ describe.skipIf(!hasPostgres)('of several instances', async () => {
       expect((await rowOf(id))?.state).toBe('receiving')
       connection.destroy()
     }
+  })
+
+  test('what gives way to a new upload is none that another one has a request for', async () => {
+    const theirs = tusClient(a.tokens.other)
+    const lead = await a.lead('telecaller-b')
+    const bytes = noise(1_000)
+    const open: string[] = []
+    for (let n = 0; n < MOST_OPEN; n++) open.push(await theirs.begin(lead, bytes.length))
+    const [held = '', next = ''] = open
+    const connection = await connectTo(held, { authorization: `Bearer ${a.tokens.other}` })
+    connection.head('PATCH', held, {
+      ...{ 'tus-resumable': '1.0.0', 'content-type': OFFSET_TYPE, 'upload-offset': '0' },
+      'content-length': String(bytes.length),
+    })
+    const isClaimed = async () => (await ask(url, 'select from claims where upload_id = $1', [idOf(held)])).length
+    await expect.poll(isClaimed).toBe(1)
+    // Bytes may still follow what was begun a moment ago.
+    const begin = () => theirs.begin({ ...lead, uploads: at(b, lead.uploads) }, bytes.length).catch(() => undefined)
+    await expect.poll(begin, { timeout: 10_000 }).toBeDefined()
+    expect((await rowOf(idOf(next)))?.state).toBe('expired')
+    connection.send(bytes)
+    expect((await connection.answer()).status).toBe(204)
+    connection.destroy()
   })
 
   test('a link that one has made plays from another', async () => {

@@ -172,6 +172,11 @@ export class Ownership {
     entry.owned = undefined
   }
 
+  /** For a statement over uploads: no instance works on the upload. Undefined where there are no others. */
+  get unclaimed(): Claims['unclaimed'] {
+    return this.#options.claims.unclaimed
+  }
+
   /** Ends the claim on an upload in the transaction that is the last of its holder's. */
   ended({ row }: Owned): Statement[] {
     return this.#entries.get(row.id)?.claim?.ended() ?? []

@@ -1,6 +1,6 @@
 /** An instance that takes claims as it is told by the process that started it. */
 import type { Claim } from '../../src/db/claims.ts'
-import { openClaims } from '../../src/db/postgres/claims.ts'
+import { openClaims } from '../../src/db/postgres/postgres-claims.ts'
 import { openPostgres } from '../../src/db/postgres/postgres.ts'
 import { connectionsTo } from './connections.ts'
 

@@ -2,10 +2,10 @@
 import type { Clock } from '../../clock.ts'
 import type { Claims } from '../claims.ts'
 import type { Database } from '../database.ts'
-import { openClaims } from './claims.ts'
-import { openClock } from './clock.ts'
 import type { ConnectionOptions } from './connections.ts'
+import { openClock } from './database-clock.ts'
 import { openPostgres } from './postgres.ts'
+import { openClaims } from './postgres-claims.ts'
 
 export interface Shared {
   db: Database
