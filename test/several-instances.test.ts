@@ -158,6 +158,29 @@ describe.skipIf(!hasPostgres)('of several instances', async () => {
     connection.destroy()
   })
 
+  test('a whole upload whose caller has lost the lead expires, whichever of them was asked to finish it', async () => {
+    const lead = await a.lead()
+    const address = await tus.begin(lead, 100)
+    await tus.patch(address, 0, noise(50))
+    await a.api('PUT', `/api/leads/${lead.leadId}`, { token: a.tokens.crm, body: { telecaller_id: 'telecaller-b' } })
+    await ask(url, 'update uploads set length = 50, last_byte_at_ms = 0 where id = $1', [idOf(address)])
+    await a.service.sweep.run()
+    await b.service.sweep.run()
+    expect((await rowOf(idOf(address)))?.state).toBe('expired')
+  })
+
+  test('an upload that has been silent for too long is left alone while another one has a request for it', async () => {
+    const bytes = noise(800_000)
+    const address = await tus.begin(await a.lead(), bytes.length)
+    const silent = await silentPatch(address, bytes)
+    await ask(url, 'update uploads set last_byte_at_ms = 0, created_at_ms = 0 where id = $1', [idOf(address)])
+    await b.service.sweep.run()
+    expect((await rowOf(idOf(address)))?.state).toBe('receiving')
+    silent.send(bytes.subarray(bytes.length / 2))
+    expect((await silent.answer()).status).toBe(204)
+    silent.destroy()
+  })
+
   test('a link that one has made plays from another', async () => {
     const lead = await a.lead()
     const bytes = noise(100)

@@ -110,12 +110,12 @@ export class Ends {
     }
   }
 
-  async #expireOpen(owned: Owned): Promise<boolean> {
+  async #expireOpen(owned: Owned, isRefused: boolean): Promise<boolean> {
     const { silence, limits, events } = this.#ground
     const { id, leadId, offset } = owned.row
     const nowMs = silence.nowMs()
     if (!isOpen(owned.row) || expiryOf(owned.row, limits.expiresAfterMs) > nowMs) return false
-    if (isWhole(owned.row) && !owned.refused) return false
+    if (isWhole(owned.row) && !owned.refused && !isRefused) return false
     try {
       await this.#endAs(owned, 'expired', uploadExpired(id, { nowMs, expiresAfterMs: limits.expiresAfterMs }))
     } catch (error) {
@@ -130,12 +130,13 @@ export class Ends {
    * Ends an upload that has been silent for too long. One that has moved on is left alone, and so is one that is at work,
    * and one that is whole, unless its finish was refused.
    *
+   * @param isRefused whether its finish was, where memory has it no more
    * @returns whether it was ended
    */
-  async expire(id: string): Promise<boolean> {
+  async expire(id: string, isRefused = false): Promise<boolean> {
     const { seals, ownership } = this.#ground
     if (seals.isSealed(id)) return false
-    const expired = await ownership.ifFree(id, (owned) => seals.hold(id, () => this.#expireOpen(owned)))
+    const expired = await ownership.ifFree(id, (owned) => seals.hold(id, () => this.#expireOpen(owned, isRefused)))
     return expired ?? false
   }
 

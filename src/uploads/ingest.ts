@@ -104,7 +104,7 @@ export function createIngest({ crashAt, ...parts }: Parts & { crashAt?: string |
     findFor: (caller: Caller, leadId: string, id: string) => findFor(core, caller, leadId, id),
     abandon: (id: string) => ends.abandon(id),
     abandoned: ends.abandoned,
-    expire: (id: string) => ends.expire(id),
+    expire: (id: string, isRefused?: boolean) => ends.expire(id, isRefused),
     followClock: (isLeading: boolean) => followClock(core, isLeading),
 
     /** From now on nothing begins or goes on coming in; what came is kept, and what is whole is finished. */

@@ -238,6 +238,7 @@ export class Ownership {
   async ifFree<T>(id: string, work: (owned: Owned) => Promise<T>): Promise<T | undefined> {
     const entry = this.#entries.get(id)
     if (entry && isAtWork(entry)) return undefined
+    if (this.#isShared && (await this.#options.claims.isHeld(id))) return undefined
     return this.holdShortly(id, NEVER, async () => work(await this.owned(id)))
   }
 

@@ -10,6 +10,7 @@ import { dropChunks } from '../db/chunks.ts'
 import type { Claims } from '../db/claims.ts'
 import type { Database } from '../db/database.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
+import { asServiceError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
 import type { Library } from '../storage/library.ts'
@@ -39,7 +40,7 @@ interface Parts extends PlanParts {
 
 export class Sweeper {
   readonly #parts: Parts
-  readonly #failed = new Map<string, { tries: number; againAtMs: number }>()
+  readonly #failed = new Map<string, { tries: number; againAtMs: number; isRefused: boolean }>()
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
   #comparedAtMs = Number.NEGATIVE_INFINITY
@@ -107,18 +108,22 @@ export class Sweeper {
     else await ingest.abandon(id)
   }
 
-  /** One that fails over and over is left for longer and longer. */
-  async #finish(id: string): Promise<void> {
+  /** One that fails over and over is left for longer and longer. @returns whether it was refused for good */
+  async #finish(id: string): Promise<boolean> {
     const before = this.#failed.get(id)
-    if (before && before.againAtMs > performance.now()) return
+    if (before && before.againAtMs > performance.now()) return before.isRefused
     this.#failed.delete(id)
     try {
       await this.#parts.ingest.finish(id)
-    } catch {
+      return false
+    } catch (error) {
       // Told by its own event.
+      const { status, code } = asServiceError(error)
+      const isRefused = status < 500 && code !== 'upload_closed'
       const tries = (before?.tries ?? 0) + 1
       const waitMs = Math.min(RETRY_AFTER_MS * 2 ** (tries - 1), RETRY_AFTER_AT_MOST_MS)
-      this.#failed.set(id, { tries, againAtMs: performance.now() + waitMs })
+      this.#failed.set(id, { tries, againAtMs: performance.now() + waitMs, isRefused })
+      return isRefused
     }
   }
 
@@ -143,9 +148,8 @@ export class Sweeper {
     const { ingest, events } = this.#parts
     switch (step.act) {
       case 'finish':
-        await this.#finish(step.uploadId)
         // Refused for good, and silent for too long: only the core knows.
-        return !(await ingest.expire(step.uploadId))
+        return !(await ingest.expire(step.uploadId, await this.#finish(step.uploadId)))
       case 'expire':
         return ingest.expire(step.uploadId)
       case 'remove':
