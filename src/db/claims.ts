@@ -8,6 +8,7 @@
  *
  * Who takes a claim already has its turn in its own process: `take` is not for the order among requests.
  */
+import type { SQL } from 'drizzle-orm'
 import type { Statement } from './database.ts'
 
 export interface Claim {
@@ -34,6 +35,8 @@ export interface Claims {
   take(uploadId: string, signal: AbortSignal, letGo: () => void): Promise<Claim>
   /** Whether an instance that lives holds it. */
   isHeld(uploadId: string): Promise<boolean>
+  /** For a statement over uploads: no instance works on the upload. Undefined where there are no others. */
+  readonly unclaimed: SQL | undefined
   /** True on one instance at a time; on two for a moment, where one has lost its line and does not know it yet. */
   leads(what: 'sweep'): Promise<boolean>
   close(): Promise<void>
@@ -45,6 +48,7 @@ const NOTHING: Claim = { nonce: '', ended: () => [], release: async () => {} }
 export const claimsOfOne: Claims = {
   take: async () => NOTHING,
   isHeld: async () => false,
+  unclaimed: undefined,
   leads: async () => true,
   close: async () => {},
 }

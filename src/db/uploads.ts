@@ -169,14 +169,16 @@ export const fewerOpenThan = (limit: number, callerId: string, error: () => Erro
 /**
  * Expires the caller's oldest uploads that never got a byte, as many as must go for one more to be had.
  *
- * @param isComing whether bytes are on their way to an upload: it gives way to none then
+ * @param coming uploads that bytes are on their way to: they give way to none
  * @param take gets the ids of those that have given way
+ * @param elsewhere the same of other instances: no instance works on the upload, and it was not begun just now
  */
 export const idleGiveWay = (
   limit: number,
   callerId: string,
-  isComing: () => readonly string[],
+  coming: () => readonly string[],
   take: (ids: string[]) => void,
+  elsewhere?: { unclaimed: SQL; begunBeforeMs: number },
 ): Statement =>
   returning(
     once((orm) => {
@@ -187,12 +189,13 @@ export const idleGiveWay = (
         // A form's bytes are on their way as long as its upload is open.
         ne(uploads.door, 'simple'),
       )
-      const coming = isComing()
+      const ours = coming()
       const mine = sql`(select count(*) from uploads as mine where mine.caller_id = ${callerId} and mine.state in ('receiving', 'finishing'))`
       const tooMany = sql`case when ${mine} + 1 > ${limit} then ${mine} + 1 - ${limit} else 0 end`
       const oldest = sql`(select ${uploads.id} from ${uploads} where ${and(
         idle,
-        coming.length > 0 ? notInArray(uploads.id, [...coming]) : undefined,
+        ours.length > 0 ? notInArray(uploads.id, [...ours]) : undefined,
+        elsewhere && and(elsewhere.unclaimed, lte(uploads.createdAtMs, elsewhere.begunBeforeMs)),
       )} order by ${uploads.createdAtMs} limit ${tooMany})`
       return orm
         .update(uploads)

@@ -1,6 +1,7 @@
 /**
  * How many uploads a caller may have open, and which of them give way to a new one: those that never got a byte.
  */
+import type { Clock } from '../clock.ts'
 import type { Database, Statement } from '../db/database.ts'
 import { fewerOpenThan, idleGiveWay } from '../db/uploads.ts'
 import { asServiceError, ServiceError } from '../errors.ts'
@@ -11,13 +12,14 @@ const FOLLOW_WITHIN_MS = 1_000
 
 interface Parts {
   db: Database
-  ownership: Pick<Ownership, 'atWorkOf'>
+  ownership: Pick<Ownership, 'atWorkOf' | 'unclaimed'>
+  clock: Clock
   maxPerCaller: number
 }
 
 export type CallersLimit = ReturnType<typeof createCallersLimit>
 
-export function createCallersLimit({ db, ownership, maxPerCaller }: Parts) {
+export function createCallersLimit({ db, ownership, clock, maxPerCaller }: Parts) {
   /** Uploads whose first bytes are behind the request that begins them, and until when that is believed. */
   const followed = new Map<string, number>()
 
@@ -62,6 +64,7 @@ export function createCallersLimit({ db, ownership, maxPerCaller }: Parts) {
     } catch (error) {
       if (asServiceError(error).code !== 'too_many_uploads') throw error
     }
+    const { unclaimed } = ownership
     let expired: string[] = []
     const makeRoom = idleGiveWay(
       maxPerCaller,
@@ -70,6 +73,7 @@ export function createCallersLimit({ db, ownership, maxPerCaller }: Parts) {
       (ids) => {
         expired = ids
       },
+      unclaimed && { unclaimed, begunBeforeMs: clock.now() - FOLLOW_WITHIN_MS },
     )
     await db.write(...statements([makeRoom, isRoom]))
     return expired

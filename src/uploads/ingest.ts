@@ -37,7 +37,7 @@ function createCore(parts: Parts, crashAt: string | undefined, isDraining: () =>
   const ground: Ground = { ...parts, silence: createSilence({ db, clock }), seals: new Seals(), step, isDraining }
   const ends = new Ends(ground)
   const finishes = new Finishes({ ...ground, ends })
-  const callersLimit = createCallersLimit({ db, ownership, maxPerCaller: limits.maxPerCaller })
+  const callersLimit = createCallersLimit({ db, ownership, clock, maxPerCaller: limits.maxPerCaller })
   return { ...ground, ends, finishes, callersLimit }
 }
 

@@ -169,6 +169,11 @@ export class Ownership {
     entry.owned = undefined
   }
 
+  /** For a statement over uploads: no instance works on the upload. Undefined where there are no others. */
+  get unclaimed(): Claims['unclaimed'] {
+    return this.#options.claims.unclaimed
+  }
+
   /** Ends the claim on an upload in the transaction that is the last of its holder's. */
   ended({ row }: Owned): Statement[] {
     return this.#entries.get(row.id)?.claim?.ended() ?? []
@@ -230,6 +235,7 @@ export class Ownership {
   async ifFree<T>(id: string, work: (owned: Owned) => Promise<T>): Promise<T | undefined> {
     const entry = this.#entries.get(id)
     if (entry && isAtWork(entry)) return undefined
+    if (this.#isShared && (await this.#options.claims.isHeld(id))) return undefined
     return this.holdShortly(id, NEVER, async () => work(await this.owned(id)))
   }
 

@@ -121,7 +121,9 @@ export class Sweeper {
       return false
     } catch (error) {
       // Told by its own event.
-      const isRefused = isRefusal(asServiceError(error))
+      const told = asServiceError(error)
+      // What is being ended just now is no refusal.
+      const isRefused = isRefusal(told) && told.code !== 'upload_closed'
       const tries = (before?.tries ?? 0) + 1
       const waitMs = Math.min(RETRY_AFTER_MS * 2 ** (tries - 1), RETRY_AFTER_AT_MOST_MS)
       this.#failed.set(id, { tries, againAtMs: performance.now() + waitMs, isRefused })

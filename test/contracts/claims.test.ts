@@ -74,6 +74,8 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
     }
     const both = [work(b, 'b'), work(c, 'c')]
     while (letGo === 0) await sleep(5)
+    // Each of the two has looked at it a second time by then, and asked again.
+    await sleep(250)
     expect(order).toEqual([])
     await first.release()
     await Promise.all(both)

@@ -22,7 +22,9 @@ describe('where listeners are sent to the store', () => {
     const whole = await fetch(address)
     expect([whole.status, await whole.text()]).toEqual([200, '0123456789'])
     expect(whole.headers.get('content-type')).toBe('audio/wav')
-    expect(whole.headers.get('content-disposition')).toMatch(/^inline; filename="Call with Anu .*filename\*=UTF-8''Call/)
+    expect(whole.headers.get('content-disposition')).toMatch(
+      /^inline; filename="Call with Anu .*filename\*=UTF-8''Call/,
+    )
     const part = await fetch(address, { headers: { range: 'bytes=2-4' } })
     expect([part.status, await part.text(), part.headers.get('content-range')]).toEqual([206, '234', 'bytes 2-4/10'])
     const saved = await asked(`${await link()}&download=1`)

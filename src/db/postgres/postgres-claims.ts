@@ -10,11 +10,12 @@
  * Safety does not rest on any of this: see `../claims.ts`.
  */
 import { randomUUID } from 'node:crypto'
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, notExists, sql } from 'drizzle-orm'
 import { ServiceError } from '../../errors.ts'
 import type { Claim, Claims } from '../claims.ts'
 import { kept, returning } from '../database.ts'
 import { sqliteKit } from '../kit.ts'
+import { uploads } from '../schema.ts'
 import { channelOf, Life, SILENT_AT_MOST_MS } from './life.ts'
 import type { PostgresDatabase } from './postgres.ts'
 
@@ -92,6 +93,7 @@ export async function openClaims(parts: Parts): Promise<Claims> {
 }
 
 class PostgresClaims implements Claims {
+  readonly unclaimed = notExists(sql`(select from ${claims} where ${claims.uploadId} = ${uploads.id})`)
   readonly #db: Parts['db']
   readonly #life: Life
   /** By nonce: a row of ours with any other one was left behind. */
