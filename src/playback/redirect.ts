@@ -5,7 +5,7 @@
  * Of players with links alone: a client that brings its `Authorization` along would be refused by the store. And of GET
  * alone, since what is signed is signed for one method.
  */
-import type { Request, Response } from 'express'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Config } from '../config/config.ts'
 import type { Playable } from '../db/recordings.ts'
 import type { Library } from '../storage/library.ts'
@@ -18,7 +18,7 @@ interface Parts {
 /** Where the listener may read the bytes now; undefined where the service sends them. */
 export function storeAddress(
   { config, library }: Parts,
-  req: Pick<Request, 'method' | 'headers'>,
+  req: IncomingMessage,
   { path, contentType }: Playable,
   { disposition, cacheControl }: { disposition: string; cacheControl: string },
 ): Promise<string> | undefined {
@@ -27,6 +27,6 @@ export function storeAddress(
   return library.addressOf?.(path, Math.ceil(redirectMs / 1000), { contentType, disposition, cacheControl })
 }
 
-export function redirect(res: Response, address: string, headers: Record<string, string>): void {
+export function redirect(res: ServerResponse, address: string, headers: Record<string, string>): void {
   res.writeHead(302, { ...headers, Location: address, 'Cache-Control': 'no-store', 'Content-Length': 0 }).end()
 }
