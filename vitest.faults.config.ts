@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/faults/**/*.test.ts'],
+    globalSetup: ['test/support/shared-servers.ts'],
     pool: 'forks',
     fileParallelism: false,
     retry: 1, // a machine may have other work: what failed once and then held is told as such
