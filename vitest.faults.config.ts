@@ -7,7 +7,6 @@ export default defineConfig({
     globalSetup: ['test/support/shared-servers.ts'],
     pool: 'forks',
     fileParallelism: false,
-    retry: 1, // a machine may have other work: what failed once and then held is told as such
     testTimeout: 120_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,

@@ -18,8 +18,9 @@ import { createLog, type Log } from './log.ts'
 import { Inspector } from './media/inspect.ts'
 import { createPlaybackLinks, type PlaybackLinks } from './playback/links.ts'
 import { makeDirectory } from './storage/disk/directories.ts'
-import { type DiskLibrary, openDiskLibrary } from './storage/disk/disk-library.ts'
+import { openDiskLibrary } from './storage/disk/disk-library.ts'
 import { DiskStaging } from './storage/disk/disk-staging.ts'
+import type { Library } from './storage/library.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import type { Staging } from './storage/staging.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
@@ -36,7 +37,7 @@ export interface Service {
   readonly db: Database
   readonly tokens: Tokens
   readonly staging: Staging
-  readonly library: DiskLibrary
+  readonly library: Library
   readonly links: PlaybackLinks
   readonly space: Space
   readonly ingest: Ingest
@@ -71,6 +72,25 @@ async function openCommon({ postgres, databaseFile }: Config, clock: Clock, even
   return clock === systemClock ? shared : { ...shared, clock }
 }
 
+/** Where bytes lie. */
+interface Stores {
+  staging: Staging
+  library: Library
+  close(): void
+}
+
+/** Of the two homes, the other one's code is not even loaded. */
+async function openStores({ store, uploadsDir, recordingsDir, crashAt }: Config): Promise<Stores> {
+  if (store) {
+    const { openS3Stores } = await import('./storage/s3/s3-stores.ts')
+    return openS3Stores(store, uploadsDir)
+  }
+  const library = await openDiskLibrary(recordingsDir, (name) => {
+    if (name === crashAt) process.kill(process.pid, 'SIGKILL')
+  })
+  return { library, staging: new DiskStaging({ directory: uploadsDir, library }), close: () => library.close() }
+}
+
 /** A server that is being replaced needs a while to end. */
 const LOCK_WAIT_MS = 5_000
 
@@ -85,7 +105,9 @@ export async function createService(
   log: Log = createLog(config),
   lockWaitMs: number = LOCK_WAIT_MS,
 ): Promise<Service> {
-  for (const directory of [config.dataDir, config.uploadsDir, config.recordingsDir]) await makeDirectory(directory)
+  const { dataDir, uploadsDir, recordingsDir, store } = config
+  // Beside a store, what lies on this machine is there for a moment.
+  for (const directory of [dataDir, uploadsDir, ...(store ? [] : [recordingsDir])]) await makeDirectory(directory)
   const unlock = config.postgres ? () => {} : await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
     return await openService(config, clock, log, unlock)
@@ -105,10 +127,8 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
   const tokens = await createTokens(config.auth, ownClock)
   const common = await openCommon(config, ownClock, events)
   const { db, claims, clock } = common
-  const library = await openDiskLibrary(config.recordingsDir, (name) => {
-    if (name === config.crashAt) process.kill(process.pid, 'SIGKILL')
-  })
-  const staging = new DiskStaging({ directory: config.uploadsDir, library })
+  const stores = await openStores(config)
+  const { staging, library } = stores
   const space = await createSpace({ staging, library }, config.uploads.minFreeBytes, await promised(db))
   const links = createPlaybackLinks(await linkSecret(config), clock)
   const ownership = new Ownership({
@@ -160,7 +180,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
       await sweep.stop()
       await ingest.settled()
       await inspector.close()
-      library.close()
+      stores.close()
       try {
         await common.close()
       } finally {

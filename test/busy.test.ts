@@ -5,7 +5,7 @@ import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { legacyClient } from './support/legacy.ts'
-import { startService, type TestLead } from './support/service.ts'
+import { diskLibraryOf, startService, type TestLead } from './support/service.ts'
 import { tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
@@ -68,7 +68,7 @@ const REQUESTS: Record<string, (lead: TestLead) => Promise<() => Promise<Respons
   },
   'a HEAD of what is whole': async (lead) => {
     const url = await tus.begin(lead, bytes.length)
-    const { library } = harness.service
+    const library = diskLibraryOf(harness.service)
     const { put } = library
     library.put = () => Promise.reject(Object.assign(new Error('the disk fails'), { code: 'EIO' }))
     expect((await tus.patch(url, 0, bytes)).status).toBe(503)

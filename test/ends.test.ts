@@ -2,7 +2,7 @@ import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { callLogs, leads, recordings } from '../src/db/schema.ts'
 import { legacyClient } from './support/legacy.ts'
-import { jsonOf, startService, type TestLead } from './support/service.ts'
+import { diskLibraryOf, jsonOf, startService, type TestLead } from './support/service.ts'
 import { asStatement, tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
@@ -25,7 +25,7 @@ async function beside<A, B>(
   finishing: () => Promise<A>,
   meanwhile: () => Promise<B>,
 ): Promise<[A, B]> {
-  const { library } = harness.service
+  const library = diskLibraryOf(harness.service)
   const { put } = library
   const started = Promise.withResolvers<void>()
   const done = Promise.withResolvers<void>()
@@ -123,7 +123,7 @@ describe('an upload that is just being finished', () => {
   test('can be cancelled when its finish has failed', async () => {
     const lead = await harness.lead()
     const { id, finish } = await DOORS.legacy(lead)
-    const { library } = harness.service
+    const library = diskLibraryOf(harness.service)
     const { put } = library
     library.put = async (source, key) => {
       await put(source, key)

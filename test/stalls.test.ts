@@ -1,61 +1,22 @@
 /** A file that keeps a parser of media busy: nobody else waits for it, and its upload is answered. More of them in `test/faults/stalls.test.ts`. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { DOORS, sendThrough } from './support/doors.ts'
+import { describe, expect, test } from 'vitest'
+import { DEADLINE_MS, expectTakenIn, stallNamed, startBesideStalls } from './support/beside-stall.ts'
+import { DOORS } from './support/doors.ts'
 import { AUDIO, fixtureBytes } from './support/fixtures.ts'
-import { type ServerProcess, startProcess, watchLivez } from './support/process.ts'
+import { startProcess } from './support/process.ts'
 import { record } from './support/recordings.ts'
 import { jsonOf } from './support/service.ts'
-import { STALLS, type Stall } from './support/stalls.ts'
 import { stagedBytes, tusClient } from './support/tus.ts'
 
-const DEADLINE_MS = 1_000
-/** For all that is not inspection, beside whatever else the machine does. */
-const SLACK_MS = 4_000
-const isRoot = process.getuid?.() === 0
-/** Waiting for a processor that others have is not what is measured: where they may, server and watcher go first. */
-const wrapper = isRoot ? ['nice', '-n', '-15'] : []
-const watch = (url: string) => watchLivez(url, wrapper)
-const start = (env: Record<string, string>) => startProcess({ env, wrapper })
-
-const worst = (name: string) => STALLS.find((each) => each.name === name) as Stall
-
-/** What is promised, with room for a machine that does other work: hardly one beyond 100 ms, none for long. */
-function expectPrompt(timesMs: number[]) {
-  expect(timesMs.length).toBeGreaterThan(0)
-  const late = timesMs.filter((ms) => ms > 100)
-  const told = `late: ${late.map(Math.round)} of ${timesMs.length}`
-  expect(late.length, told).toBeLessThanOrEqual(Math.max(5, timesMs.length * 0.05))
-  expect(Math.max(...timesMs), told).toBeLessThan(800)
-}
+const shared = await startBesideStalls({ RECORDINGS_MEDIA_DEADLINE: `${DEADLINE_MS}ms` })
 
 describe('while a file that keeps a parser busy is taken in, /livez answers at once, and so is the file', () => {
-  let server: ServerProcess
-  beforeAll(async () => {
-    server = await start({ RECORDINGS_MEDIA_DEADLINE: `${DEADLINE_MS}ms` })
-  })
-
-  const stall = worst('50,000 tags in WebM')
-  test.for(DOORS)('through the door %s', async (door) => {
-    const { filename, contentType, bytes } = stall
-    const body = bytes()
-    const lead = await server.lead()
-    const stop = await watch(server.url)
-    const startedAtMs = performance.now()
-    const { status, recordingId } = await sendThrough(door, server, lead, body, filename)
-    const tookMs = performance.now() - startedAtMs
-    const livezMs = await stop()
-    expect(status).toBeLessThan(300)
-    expect(tookMs).toBeLessThan(DEADLINE_MS + SLACK_MS)
-    expectPrompt(livezMs)
-    const told = await jsonOf(await server.api('GET', `/api/leads/${lead.leadId}/recordings/${recordingId}/details`))
-    expect(told.content_type).toBe(contentType)
-    expect(told.size).toBe(body.length)
-  })
+  test.for(DOORS)('through the door %s', (door) => expectTakenIn(shared, door, stallNamed('50,000 tags in WebM')))
 })
 
 test('past the deadline type goes by the first bytes, duration is null, and the log says so', async () => {
-  const server = await start({ RECORDINGS_MEDIA_DEADLINE: '1ms' })
+  const server = await startProcess({ env: { RECORDINGS_MEDIA_DEADLINE: '1ms' } })
   for (const { name, contentType } of AUDIO.filter((each) => each.name !== 'tone.wav')) {
     const known = server.lines.length
     const lead = await server.lead()
@@ -71,9 +32,9 @@ test('past the deadline type goes by the first bytes, duration is null, and the 
 })
 
 test('SIGTERM is heard while threads are busy: the uploads are answered, and the process ends in order', async () => {
-  const server = await start({ RECORDINGS_MEDIA_DEADLINE: '3s' })
+  const server = await startProcess({ env: { RECORDINGS_MEDIA_DEADLINE: '3s' } })
   const tus = tusClient(server.tokens.telecaller)
-  const stall = worst('50,000 tags in WebM')
+  const stall = stallNamed('50,000 tags in WebM')
   const bytes = stall.bytes()
   const uploads = await Promise.all(
     Array.from({ length: 4 }, async () => tus.begin(await server.lead(), bytes.length, stall.filename)),

@@ -10,7 +10,7 @@ import { ServiceError } from '../src/errors.ts'
 import { DiskStaged } from '../src/storage/disk/disk-staged.ts'
 import { legacyClient } from './support/legacy.ts'
 import { connectTo, type RawConnection } from './support/raw.ts'
-import { jsonOf, startService, type TestLead } from './support/service.ts'
+import { diskLibraryOf, jsonOf, startService, type TestLead } from './support/service.ts'
 import { tablesOf } from './support/tables.ts'
 import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
@@ -262,7 +262,7 @@ describe('a form', () => {
     const key = isKeyed ? randomUUID() : undefined
     const lead = await harness.lead()
     const bytes = noise(LENGTH)
-    const { library } = harness.service
+    const library = diskLibraryOf(harness.service)
     const put = library.put
     library.put = async () => {
       throw Object.assign(new Error('the disk failed'), { code: 'EIO' })

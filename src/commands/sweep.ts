@@ -9,7 +9,8 @@ import { recordingsAfter } from '../db/recordings.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
-import { planSweep, type Step } from '../uploads/sweep-plan.ts'
+import { planSweep } from '../uploads/sweep-plan.ts'
+import type { Step } from '../uploads/sweep-steps.ts'
 import { assertDirectory, type Existing, openExisting, openTables } from './existing.ts'
 import { inUnits } from './progress.ts'
 
@@ -27,6 +28,8 @@ function sentence(step: Told): string {
       return `finish   upload ${step.uploadId}: it is whole`
     case 'expire':
       return `expire   upload ${step.uploadId}: silent for too long, with ${inUnits(step.offset)}`
+    case 'drop':
+      return `drop     the rows of the bytes of upload ${step.uploadId}: it is over`
     case 'forget':
       return `forget   upload ${step.uploadId}: it ended long ago`
     case 'remove':

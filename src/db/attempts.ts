@@ -2,8 +2,8 @@
  * Attempts: keys under which a finish may have put a recording's bytes. Each is written down before its bytes are, so that
  * whatever a crash leaves is named by a row.
  */
-import { and, asc, eq, notExists, notInArray, sql } from 'drizzle-orm'
-import { bind, kept, type Reading, type Statement } from './database.ts'
+import { and, asc, eq, inArray, notExists, notInArray, sql } from 'drizzle-orm'
+import { bind, kept, once, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { attempts, OPEN_STATES, recordings, uploads } from './schema.ts'
 
@@ -13,6 +13,11 @@ export interface Attempt {
   key: string
 }
 
+/** One of an upload that is over. */
+interface PastAttempt extends Attempt {
+  lastByteAtMs: number
+}
+
 const ofUpload = eq(attempts.uploadId, sql.placeholder('uploadId'))
 
 const insert = kept((orm) => orm.insert(attempts).values(rowOf(attempts)).onConflictDoNothing())
@@ -20,7 +25,7 @@ const list = kept((orm) => orm.select({ key: attempts.key }).from(attempts).wher
 const remove = kept((orm) => orm.delete(attempts).where(and(ofUpload, eq(attempts.key, sql.placeholder('key')))))
 const inVain = kept((orm) =>
   orm
-    .select({ uploadId: attempts.uploadId, key: attempts.key })
+    .select({ uploadId: attempts.uploadId, key: attempts.key, lastByteAtMs: uploads.lastByteAtMs })
     .from(attempts)
     .innerJoin(uploads, eq(uploads.id, attempts.uploadId))
     .where(
@@ -44,5 +49,18 @@ export const attemptsOf = async (db: Reading, uploadId: string): Promise<string[
   (await db.all(list, { uploadId })).map(({ key }) => key)
 
 /** Those of uploads that are over which became no recording, some of them in order. */
-export const attemptsInVain = (db: Reading, after: Attempt, limit: number): Promise<Attempt[]> | Attempt[] =>
+export const attemptsInVain = (db: Reading, after: Attempt, limit: number): Promise<PastAttempt[]> | PastAttempt[] =>
   db.all(inVain, { afterUpload: after.uploadId, afterKey: after.key, limit })
+
+/** Those of the keys that attempts have. */
+export const keysOfAttempts = async (db: Reading, among: readonly string[]): Promise<string[]> => {
+  const rows = await db.all(
+    once((orm) =>
+      orm
+        .select({ key: attempts.key })
+        .from(attempts)
+        .where(inArray(attempts.key, [...among])),
+    ),
+  )
+  return rows.map(({ key }) => key)
+}

@@ -2,7 +2,7 @@
 import { and, asc, eq, exists, gt, inArray, notInArray, sql } from 'drizzle-orm'
 import { bind, kept, once, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
-import { OPEN_STATES, type SegmentRow, segments, uploads } from './schema.ts'
+import { chunks, OPEN_STATES, type SegmentRow, segments, uploads } from './schema.ts'
 
 /** A segment as it is written down with the offset that it has moved. */
 export type NewSegment = Omit<SegmentRow, 'uploadId'>
@@ -17,6 +17,21 @@ const list = kept((orm) =>
     .orderBy(asc(segments.position)),
 )
 const insert = kept((orm) => orm.insert(segments).values(rowOf(segments)))
+const laidOut = kept((orm) =>
+  orm.insert(segments).select(
+    orm
+      .select({
+        uploadId: chunks.uploadId,
+        position: sql<number>`cast(sum(${chunks.size}) over (order by ${chunks.index}) - ${chunks.size} as bigint)`.as(
+          'position',
+        ),
+        size: chunks.size,
+        name: sql<string>`${chunks.file}`.as('name'),
+      })
+      .from(chunks)
+      .where(eq(chunks.uploadId, sql.placeholder('uploadId'))),
+  ),
+)
 const remove = kept((orm) => orm.delete(segments).where(ofUpload))
 const closed = kept((orm) =>
   orm
@@ -60,9 +75,33 @@ export const segmentsJoined = (finalId: string, parts: readonly { id: string; si
   )
 }
 
+/** The chunks of an upload, in the order of their indices, become its segments. */
+export const segmentsOfChunks = (uploadId: string): Statement => bind(laidOut, { uploadId })
+
 /** Nothing names their objects any more. */
 export const segmentsDropped = (uploadId: string): Statement => bind(remove, { uploadId })
 
 /** Uploads that are over and have segments still, some of them by their id. */
 export const closedWithSegments = async (db: Reading, after: string, limit: number): Promise<string[]> =>
   (await db.all(closed, { after, limit })).map(({ id }) => id)
+
+/** Those of the names that hold bytes of an upload, as segments or as chunks that wait. */
+export const namesInUse = async (db: Reading, among: readonly string[]): Promise<Set<string>> => {
+  const inSegments = await db.all(
+    once((orm) =>
+      orm
+        .select({ name: segments.name })
+        .from(segments)
+        .where(inArray(segments.name, [...among])),
+    ),
+  )
+  const inChunks = await db.all(
+    once((orm) =>
+      orm
+        .select({ name: chunks.file })
+        .from(chunks)
+        .where(inArray(chunks.file, [...among])),
+    ),
+  )
+  return new Set([...inSegments, ...inChunks].flatMap(({ name }) => name ?? []))
+}

@@ -8,6 +8,7 @@ import { stillMay } from '../leads/rights.ts'
 import type { Core } from './core.ts'
 import { type Idempotency, otherRequest } from './idempotency.ts'
 import { ownedOf, type Row } from './ownership.ts'
+import { isFinal } from './parts.ts'
 import { onceUnsealed } from './seals.ts'
 import { isOpen, isWhole, newRow, tooLarge, type UploadIntent } from './upload.ts'
 import { isExpired } from './usable.ts'
@@ -84,5 +85,6 @@ export function begun({ events, staging, ownership }: Core, row: Row): void {
     door: row.door,
     length: row.length,
   })
-  ownership.add(ownedOf(row, staging.of(row.id)))
+  // What segments a final upload has got from its parts, the table says.
+  if (!(staging.segmented && isFinal(row))) ownership.add(ownedOf(row, staging.of(row.id)))
 }

@@ -3,13 +3,15 @@
  * known to have: that an offset is not lost rests on the statement, not on the lock.
  */
 import { must, type Statement } from '../db/database.ts'
+import { segmentsAdded } from '../db/segments.ts'
 import { offsetReached } from '../db/uploads.ts'
 import type { Ground } from './core.ts'
 import { change, type Owned, type Row } from './ownership.ts'
 import { closed } from './upload.ts'
 
 /**
- * Commits what has become of an upload, and then changes the owner's record.
+ * Commits what has become of an upload, and where its bytes are that the table does not know yet; then changes the
+ * owner's record.
  *
  * @param changes what the statement writes
  * @param also what is true from the same moment on
@@ -26,7 +28,9 @@ export async function commit(
     ownership.forget(owned)
     return closed()
   }
-  await db.write(must(statement, movedOn), ...also)
+  const { staged } = owned
+  await db.write(must(statement, movedOn), ...segmentsAdded(owned.row.id, staged.pending), ...also)
+  staged.recorded()
   change(owned, changes)
   if (changes.offset !== undefined) owned.savedOffset = changes.offset
 }

@@ -1,7 +1,8 @@
 /**
  * Concatenation: one upload made of several partial ones, in one transaction (tus 1.0 § Concatenation).
  */
-import { must, UniqueViolation } from '../db/database.ts'
+import { must, type Statement, UniqueViolation } from '../db/database.ts'
+import { segmentsJoined } from '../db/segments.ts'
 import { partsJoined, uploadAdded } from '../db/uploads.ts'
 import { asServiceError, ServiceError, shuttingDown } from '../errors.ts'
 import { begun, earlier, freeKey, rightsOf } from './begin.ts'
@@ -64,7 +65,8 @@ async function joinParts(core: Core, intent: FinalIntent, parts: readonly Owned[
   await space.reserve({ id: row.id, length: size, offset: size - copying })
   try {
     const keyed = intent.idempotency ? [freeKey(core, intent, intent.idempotency)] : []
-    await db.write(rightsOf(intent), ...keyed, uploadAdded(row), must(partsJoined(ids, row.id), closed, ids.length))
+    const joined = must(partsJoined(ids, row.id), closed, ids.length)
+    await db.write(rightsOf(intent), ...keyed, uploadAdded(row), joined, ...segmentsOfAll(core, row.id, parts))
   } catch (error) {
     space.release(row.id)
     // The same request, twice at once.
@@ -79,6 +81,17 @@ async function joinParts(core: Core, intent: FinalIntent, parts: readonly Owned[
   }
   begun(core, row)
   return finishes.finish(row.id)
+}
+
+/** Where rows name the bytes, they are the final upload's from the same moment on. */
+function segmentsOfAll({ staging }: Core, finalId: string, parts: readonly Owned[]): Statement[] {
+  if (!staging.segmented) return []
+  return [
+    segmentsJoined(
+      finalId,
+      parts.map(({ row }) => ({ id: row.id, size: row.offset })),
+    ),
+  ]
 }
 
 /** The bytes of all parts together. @throws ServiceError when one can't be used, or the whole not be kept */

@@ -6,6 +6,7 @@
  */
 import { dropChunks, dropStep } from '../db/chunks.ts'
 import { must, type Statement } from '../db/database.ts'
+import { segmentsDropped } from '../db/segments.ts'
 import { finishedTerminated, uploadEnded, uploadExpired } from '../db/uploads.ts'
 import { asServiceError } from '../errors.ts'
 import type { Ground } from './core.ts'
@@ -29,8 +30,10 @@ export class Ends {
   /** The end as one transaction. @throws ServiceError `upload_closed` for the loser */
   async #endAs(owned: Owned, state: EndState, statement = uploadEnded(owned.row.id, state)): Promise<void> {
     const { id, door } = owned.row
-    const chunksGo: Statement[] = door === 'legacy' ? [dropStep(id)] : []
-    await this.#ground.db.write(must(statement, closed), ...chunksGo)
+    const gone: Statement[] = []
+    if (door === 'legacy') gone.push(dropStep(id))
+    if (this.#ground.staging.segmented) gone.push(segmentsDropped(id))
+    await this.#ground.db.write(must(statement, closed), ...gone)
     await this.#ended(owned, state)
   }
 
@@ -42,8 +45,12 @@ export class Ends {
     this.#abandoned.delete(id)
     space.release(id)
     await owned.staged.discard()
-    for (const part of partIdsOf(owned.row)) await (ownership.remembered(part)?.staged ?? staging.of(part)).discard()
     if (door === 'legacy') await dropChunks(db, id)
+    if (staging.segmented) {
+      if (door === 'legacy') await owned.staged.beside.clear()
+      return
+    }
+    for (const part of partIdsOf(owned.row)) await (ownership.remembered(part)?.staged ?? staging.of(part)).discard()
     // A finish that failed may have moved them.
     if (key !== null && (await library.sizeOf(key)) !== undefined) await library.remove(key)
   }

@@ -5,9 +5,12 @@
  * point, since the key that a recording will lie under is in the upload's row before a byte moves, and the recording's
  * row is unique by its upload. Knows the database, the staging and the library; knows nothing of HTTP.
  */
-import { must, UniqueViolation } from '../db/database.ts'
-import { recordingAdded } from '../db/recordings.ts'
+import { randomBytes } from 'node:crypto'
+import { attemptAnnounced, attemptGone } from '../db/attempts.ts'
+import { must, type Statement, UniqueViolation } from '../db/database.ts'
+import { recordingAdded, sha256ById } from '../db/recordings.ts'
 import type { Recording } from '../db/schema.ts'
+import { segmentsDropped } from '../db/segments.ts'
 import { uploadById, uploadFinished } from '../db/uploads.ts'
 import { asServiceError, passing, ServiceError } from '../errors.ts'
 import { newId } from '../ids.ts'
@@ -36,6 +39,7 @@ export class Finishes {
   readonly #parts: Parts
   readonly #running = new Map<string, Promise<Finished>>()
   readonly #unfinished = new Set<string>()
+  readonly #discarding = new Set<Promise<void>>()
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -89,7 +93,7 @@ export class Finishes {
   }
 
   async #turnIntoRecording(owned: Owned): Promise<Finished> {
-    const { db, ends, clock, step } = this.#parts
+    const { db, staging, ends, clock, step } = this.#parts
     const { row } = owned
     const size = row.length as number
     const { callLogId, filename, key } = row
@@ -98,14 +102,15 @@ export class Finishes {
     // Rights may have moved while the bytes came: ask again, and once more when it is written.
     const lead = await leadFor(db, { id: row.callerId, role: row.callerRole }, row.leadId, 'upload')
     step('rights-checked')
-    if (isFinal(row)) await this.#gather(owned, key, size)
+    if (isFinal(row) && !staging.segmented) await this.#gather(owned, key, size)
+    const path = await this.#placeFor(row.id, key)
     const { sha256, media } = await this.#examine(owned, key, size, filename)
     step('examined')
     if (row.expectedSha256 !== null && sha256 !== row.expectedSha256) {
       await ends.reject(owned)
       throw new ServiceError('checksum_mismatch', 'The bytes are not those that were promised; start a new upload.')
     }
-    await owned.staged.moveTo(key)
+    await owned.staged.moveTo(path)
     step('moved')
     const recording: Recording = {
       id: newId(),
@@ -114,7 +119,7 @@ export class Finishes {
       callLogId,
       telecallerId: lead.telecallerId,
       filename,
-      path: key,
+      path,
       contentType: media.contentType,
       size,
       sha256,
@@ -126,6 +131,17 @@ export class Finishes {
     const finished = await this.#record(owned, recording)
     step('recorded')
     return finished
+  }
+
+  /**
+   * Where the recording will lie. Objects are written by finishes that may race each other: the key of each is its own, and
+   * is written down before a byte lies there.
+   */
+  async #placeFor(uploadId: string, key: string): Promise<string> {
+    if (!this.#parts.staging.segmented) return key
+    const attempt = { uploadId, key: attemptOf(key) }
+    await this.#parts.db.write(attemptAnnounced(attempt))
+    return attempt.key
   }
 
   /** Makes one file of a final upload's parts. @throws ServiceError `upload_expired` when bytes are gone */
@@ -144,10 +160,11 @@ export class Finishes {
     const { library } = this.#parts
     const { row, staged } = owned
     const there = staged.sizeAtHand() ?? (await staged.size())
-    if (there !== undefined && there !== size) throw bytesMissing(this.#parts, owned)
-    const reader = there === undefined ? library.reader(key) : staged.reader()
+    const isMoved = there === undefined && !this.#parts.staging.segmented
+    if (there !== size && !isMoved) throw bytesMissing(this.#parts, owned)
+    const reader = isMoved ? library.reader(key) : staged.reader()
     try {
-      const sha256 = there === undefined ? await sha256Of(reader.read, size) : undefined
+      const sha256 = isMoved ? await sha256Of(reader.read, size) : undefined
       const media = await this.#inspect(row, reader, size, filename)
       return { sha256: sha256 ?? (await staged.sha256(size)), media }
     } finally {
@@ -176,7 +193,7 @@ export class Finishes {
    * its lead still its caller's and its call still one with the lead are conditions of it.
    */
   async #record(owned: Owned, recording: Recording): Promise<Finished> {
-    const { db, space, events, clock, ownership } = this.#parts
+    const { db, staging, space, events, clock, ownership } = this.#parts
     const { row } = owned
     const { id } = row
     const caller = { id: row.callerId, role: row.callerRole }
@@ -188,6 +205,7 @@ export class Finishes {
         stillMay({ caller, act: 'upload', leadId: row.leadId, callLogId: recording.callLogId }),
         recordingAdded(recording, (decided) => Object.assign(recording, decided)),
         must(uploadFinished({ id, expected: owned.savedOffset, ...changes }), closed),
+        ...this.#stagedGone(recording),
         ...ownership.ended(owned),
       )
     } catch (error) {
@@ -196,6 +214,7 @@ export class Finishes {
     change(owned, { state: 'finished', ...changes })
     owned.savedOffset = recording.size
     space.release(id)
+    if (staging.segmented) this.#discard(owned)
     events.uploadFinished({
       uploadId: id,
       leadId: row.leadId,
@@ -206,20 +225,54 @@ export class Finishes {
     return { upload: owned.row, recordingId: recording.id, recording }
   }
 
-  /** Another process of the operator's was faster. @throws the error where that is not so */
+  /** What told of the bytes on their way tells of nothing any more. */
+  #stagedGone({ uploadId, path }: Recording): Statement[] {
+    if (!this.#parts.staging.segmented) return []
+    return [segmentsDropped(uploadId), attemptGone({ uploadId, key: path })]
+  }
+
+  /** The bytes of an attempt that came to nothing go. Those that stay are named by their row. */
+  async #takeBack({ uploadId, path }: Recording): Promise<void> {
+    const { db, staging, library } = this.#parts
+    if (!staging.segmented) return
+    await library.remove(path)
+    await db.write(attemptGone({ uploadId, key: path }))
+  }
+
+  /** After the answer. What can't be removed now, the sweep removes: no row names it. */
+  #discard({ staged }: Owned): void {
+    const discarding = staged
+      .discard()
+      .catch(() => staged.forget())
+      .finally(() => this.#discarding.delete(discarding))
+    this.#discarding.add(discarding)
+  }
+
+  /**
+   * Another process of the operator's, or another instance, was faster.
+   *
+   * @throws the error where that is not so, and where the recording is of other bytes than these
+   */
   async #recordedElsewhere(owned: Owned, recording: Recording, error: unknown): Promise<Finished> {
-    const { db, library, ownership } = this.#parts
+    const { db, staging, library, ownership } = this.#parts
     if (!(error instanceof UniqueViolation) && asServiceError(error).code !== 'upload_closed') throw error
     const stored = await uploadById(db, owned.row.id)
     if (!stored || isOpen(stored)) {
       ownership.forget(owned)
+      await this.#takeBack(recording).catch(() => {})
       throw error
     }
     change(owned, stored)
     owned.savedOffset = stored.offset
-    if (stored.recordingId !== null) return { upload: stored, recordingId: stored.recordingId, recording: undefined }
-    await library.remove(recording.path)
-    throw error
+    const { recordingId } = stored
+    if (staging.segmented) {
+      this.#discard(owned)
+      await this.#takeBack(recording)
+    } else if (recordingId === null) await library.remove(recording.path)
+    if (recordingId === null) throw error
+    const sha256 = await sha256ById(db, recordingId)
+    if (sha256 !== undefined && sha256 !== recording.sha256) throw closed()
+    return { upload: stored, recordingId, recording: undefined }
   }
 
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
@@ -237,5 +290,9 @@ export class Finishes {
   /** Resolves when no finish is under way. */
   async settled(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled(this.#running.values())
+    await Promise.all(this.#discarding)
   }
 }
+
+/** A key like this one, for one attempt alone. */
+const attemptOf = (key: string): string => key.replace(/_[0-9a-f]{12}(\.\w+)$/, `_${randomBytes(6).toString('hex')}$1`)

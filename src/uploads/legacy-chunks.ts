@@ -8,16 +8,20 @@
  */
 import { Readable } from 'node:stream'
 import { chunkRow, dropChunks, dropStep, newInPlace, nowBeside, nowInPlace, STEP_ROWS } from '../db/chunks.ts'
+import { must } from '../db/database.ts'
 import type { ChunkRow } from '../db/schema.ts'
+import { segmentsOfChunks } from '../db/segments.ts'
+import { offsetReached, uploadSealed } from '../db/uploads.ts'
 import { ServiceError } from '../errors.ts'
 import { appendWhole, hearOf } from './append.ts'
+import { commit } from './commit.ts'
 import { compose, settleComposed } from './compose.ts'
 import type { Core } from './core.ts'
 import type { Finished } from './finish.ts'
 import { inTurn, type Ledger, missingOf, readLedger, stretchOf } from './ledger.ts'
 import type { Owned, Row } from './ownership.ts'
 import { seal } from './seal.ts'
-import { isOpen } from './upload.ts'
+import { isOpen, keyFor } from './upload.ts'
 import { assertAlive } from './usable.ts'
 
 /** An upload has chunks 0 to 99,999. */
@@ -115,8 +119,9 @@ async function takeIn(core: Core, owned: Owned, index: number, bytes: Buffer): P
     const old = known ? await chunkRow(db, id, index) : undefined
     if (old && (await owned.staged.beside.holds(stretchOf(id, old), bytes))) {
       // A lost answer: the chunk is there.
-    } else if (!old && index === ledger.next) await placeNext(core, owned, ledger, index, bytes)
-    else await keepBeside(core, owned, ledger, index, bytes, old)
+    } else if (!old && index === ledger.next && !core.staging.segmented) {
+      await placeNext(core, owned, ledger, index, bytes)
+    } else await keepBeside(core, owned, ledger, index, bytes, old)
     step('chunk-stored')
     const received = { chunks: ledger.received, bytes: ledger.bytes }
     // Others wait: they, or the finish, go on with it.
@@ -175,6 +180,8 @@ async function keepBeside(
 
 /** Moves early chunks whose turn has come, until the next is missing or `enough`. */
 async function moveEarly(core: Core, owned: Owned, ledger: Ledger, enough: () => boolean): Promise<void> {
+  // Where rows tell the order of the bytes, none has to move.
+  if (core.staging.segmented) return
   const { id } = owned.row
   const { beside } = owned.staged
   while (ledger.early > 0 && !enough()) {
@@ -214,17 +221,38 @@ async function sealChunks(core: Core, owned: Owned, total: number, callLogId: st
     )
   }
   if (ledger.received < total) throw incomplete(await missingOf(db, row.id, ledger, total))
+  if (core.staging.segmented) await sealSegmented(core, owned, ledger, callLogId)
+  else await sealInPlace(core, owned, ledger, callLogId)
+  step('sealed')
+  if (ledger.received > STEP_ROWS) await dropChunks(db, row.id)
+  if (!core.staging.segmented) await staged.beside.clear()
+}
+
+/** Brings all chunks to their places in the upload's bytes, and seals those. */
+async function sealInPlace(core: Core, owned: Owned, ledger: Ledger, callLogId: string): Promise<void> {
   try {
     await moveEarly(core, owned, ledger, () => false)
-    step('early-moved')
+    core.step('early-moved')
     if (ledger.replaced > 0) await compose(core, owned, ledger.bytes)
-    await seal(core, owned, { length: ledger.bytes, callLogId, also: [dropStep(row.id)] })
+    await seal(core, owned, { length: ledger.bytes, callLogId, also: [dropStep(owned.row.id)] })
   } finally {
     owned.ledger = undefined
   }
-  step('sealed')
-  if (ledger.received > STEP_ROWS) await dropChunks(db, row.id)
-  await staged.beside.clear()
+}
+
+/** The chunks become the upload's segments, in the transaction that seals it. */
+async function sealSegmented(core: Core, owned: Owned, { bytes }: Ledger, callLogId: string): Promise<void> {
+  const { clock, ownership } = core
+  const { row, savedOffset: expected } = owned
+  const { id } = row
+  const lastByteAtMs = clock.now()
+  const key = row.key ?? keyFor(row, callLogId, lastByteAtMs)
+  const sealed = uploadSealed({ id, length: bytes, callLogId, key, expected })
+  const reached = must(offsetReached({ id, offset: bytes, lastByteAtMs, expected }), closed)
+  const changes = { state: 'finishing', length: bytes, callLogId, key, offset: bytes, lastByteAtMs } as const
+  await commit(core, owned, sealed, changes, [reached, segmentsOfChunks(id), dropStep(id)])
+  // Its bytes have other names now, which the table tells.
+  ownership.forget(owned)
 }
 
 function incomplete(missing: number[]): ServiceError {

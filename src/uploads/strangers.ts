@@ -5,11 +5,12 @@
  * An operator may have the unknown recordings set aside; the sweep removes them after a week.
  */
 import type { Clock } from '../clock.ts'
+import { keysOfAttempts } from '../db/attempts.ts'
 import type { Reading } from '../db/database.ts'
 import { recordedPaths } from '../db/recordings.ts'
 import { keysOfUploads } from '../db/uploads-swept.ts'
 import type { Library } from '../storage/library.ts'
-import { batches, SAFE_AGE_MS } from './sweep-plan.ts'
+import { batches, SAFE_AGE_MS } from './sweep-steps.ts'
 
 /** A file without a row, or what the service never made; by its name in the library. */
 export type Stranger =
@@ -31,7 +32,9 @@ const KEY = /^[A-Za-z0-9_-]{1,64}\/[A-Za-z0-9_-]{1,64}_\d{8}T\d{6}Z_[0-9a-f]{12}
 export async function* strangers({ db, library, clock }: Parts): AsyncGenerator<Stranger> {
   for await (const entries of batches(library.entries())) {
     const keys = entries.map(({ name }) => name).filter((name) => KEY.test(name))
-    const known = new Set([...(await recordedPaths(db, keys)), ...(await keysOfUploads(db, keys))])
+    const known = new Set(
+      (await Promise.all([recordedPaths, keysOfUploads, keysOfAttempts].map((of) => of(db, keys)))).flat(),
+    )
     for (const { name: file, bytes, changedAtMs } of entries) {
       if (known.has(file)) continue
       if (!KEY.test(file)) yield { act: 'report', what: 'stray', file }

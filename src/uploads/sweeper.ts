@@ -6,9 +6,11 @@
  * memory knows, each looks after by itself. Every step has its condition in its statement, so that two sweeps at once, or one
  * that wakes up late, do no harm.
  */
+import { attemptGone } from '../db/attempts.ts'
 import { dropChunks } from '../db/chunks.ts'
 import type { Claims } from '../db/claims.ts'
 import type { Database } from '../db/database.ts'
+import { segmentsDropped } from '../db/segments.ts'
 import { dueUploadsAfter, uploadForgotten } from '../db/uploads-swept.ts'
 import type { Events } from '../events.ts'
 import { buried } from '../recordings/deletion.ts'
@@ -16,7 +18,8 @@ import type { Library } from '../storage/library.ts'
 import type { Staging } from '../storage/staging.ts'
 import type { Ingest } from './ingest.ts'
 import type { LeftForms } from './left-forms.ts'
-import { deletedRecordings, memoryOf, type PlanParts, pages, planSweep, STEP, type Step } from './sweep-plan.ts'
+import { planSweep } from './sweep-plan.ts'
+import { deletedRecordings, memoryOf, type PlanParts, pages, STEP, type Step } from './sweep-steps.ts'
 import { isWhole } from './upload.ts'
 
 /** How often what is whole is finished, and what is silent expired. */
@@ -134,8 +137,15 @@ export class Sweeper {
     const { db, staging, library, events } = this.#parts
     if (step.from === 'uploads') await staging.remove(step.file)
     else if (step.what === 'leftover') await library.discard(step.file)
+    else if (step.what === 'attempt') await this.#removeAttempt(step)
     else await buried({ db, library }, step.file)
     events.strayRemoved({ from: step.from, file: step.file, bytes: step.bytes })
+  }
+
+  async #removeAttempt({ file: key, uploadId, isOver }: Extract<Step, { what: 'attempt' }>): Promise<void> {
+    const { db, library } = this.#parts
+    await library.remove(key)
+    if (isOver) await db.write(attemptGone({ uploadId, key }))
   }
 
   /** Whether it came to anything. */
@@ -153,6 +163,9 @@ export class Sweeper {
         return true
       case 'forget':
         return this.#forget(step.uploadId)
+      case 'drop':
+        await this.#parts.db.write(segmentsDropped(step.uploadId))
+        return true
       case 'report':
         if (step.what === 'upload') events.uploadBytesMissing(step)
         else if (step.what === 'recording') events.recordingFileMissing(step)

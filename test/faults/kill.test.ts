@@ -42,6 +42,17 @@ async function storeThrough(server: ServerProcess, disturb: () => Promise<void>)
   return counts
 }
 
+/** What the server that runs now has logged before it is killed. */
+const BEFORE_A_KILL = [undefined, 'uploadCreated', 'uploadFinished'] as const
+
+/** Resolves when the server that runs now has logged the event, however slow the machine is. */
+async function come(server: ServerProcess, event: string | undefined): Promise<void> {
+  if (event === undefined) return
+  const startedAt = server.lines.findLastIndex(({ msg }) => msg === 'listening')
+  const isThere = () => server.lines.slice(startedAt).some((line) => line.event === event)
+  await expect.poll(isThere, { interval: 5, timeout: 20_000 }).toBe(true)
+}
+
 const MANY = { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000' }
 
 test(
@@ -50,8 +61,9 @@ test(
     const server = await startProcess({ env: MANY })
     const counts = await storeThrough(server, async () => {
       for (let i = 0; i < KILLS; i++) {
-        // Long enough for a thread that looks into media to start, now and then.
-        await sleep(Math.random() * 1_000)
+        // At any moment of a server's life: as it starts, as uploads begin, and when one has been looked into.
+        await come(server, BEFORE_A_KILL[i % BEFORE_A_KILL.length])
+        await sleep(Math.random() * 400)
         await server.kill('SIGKILL')
         await server.restart()
       }
@@ -59,7 +71,7 @@ test(
     console.log(`stored through ${KILLS} kills: ${JSON.stringify(counts)}`)
     expect(Math.min(...Object.values(counts))).toBeGreaterThan(3)
   },
-  60_000 + KILLS * 4_000,
+  60_000 + KILLS * 12_000, // what hangs is told from what is slow
 )
 
 test('clients that upload through restarts by SIGTERM: each ends in order, and nothing is lost or doubled', async () => {

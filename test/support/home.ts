@@ -1,10 +1,14 @@
 /**
- * What the tests run over: SQLite, or PostgreSQL with `TEST_DATABASE=postgres npx vitest run test/…`. Each data directory has
- * a database of its own.
+ * What the tests run over: SQLite and the disk, or else, by the environment, PostgreSQL (`TEST_DATABASE=postgres`) and a
+ * bucket (`TEST_STORE=s3`). Each data directory has a database and a bucket of its own.
  */
-const known = new Map<string, Promise<string>>()
+import type { Bucket } from './s3.ts'
+
+const databases = new Map<string, Promise<string>>()
+const buckets = new Map<string, Promise<Bucket>>()
 
 export const isPostgres = process.env.TEST_DATABASE === 'postgres'
+export const isS3 = process.env.TEST_STORE === 's3'
 
 async function newDatabase(): Promise<string> {
   // No test but those over PostgreSQL loads any of it.
@@ -12,20 +16,48 @@ async function newDatabase(): Promise<string> {
   return (await postgres()).database()
 }
 
+async function newBucket(): Promise<Bucket> {
+  const { startS3, withCredentials } = await import('./s3.ts')
+  withCredentials()
+  return (await startS3()).bucket()
+}
+
 /** The address of a data directory's database; undefined for the file in it. */
 export async function databaseUrlOf(dir: string): Promise<string | undefined> {
   if (!isPostgres) return undefined
-  const url = known.get(dir) ?? newDatabase()
-  known.set(dir, url)
+  const url = databases.get(dir) ?? newDatabase()
+  databases.set(dir, url)
   return url
+}
+
+function bucketOf(dir: string): Promise<Bucket> {
+  const bucket = buckets.get(dir) ?? newBucket()
+  buckets.set(dir, bucket)
+  return bucket
 }
 
 /** The settings of a service over it. */
 export async function homeOf(dir: string): Promise<Record<string, string>> {
   const url = await databaseUrlOf(dir)
   if (url === undefined) return {}
-  return {
+  const settings = {
     RECORDINGS_DATABASE_URL: url,
     RECORDINGS_PLAYBACK_LINK_SECRET: 'a secret of the links, the same for all instances',
   }
+  if (!isS3) return settings
+  const { S3_CREDENTIALS } = await import('./s3.ts')
+  const { name, endpoint } = await bucketOf(dir)
+  return {
+    ...settings,
+    ...S3_CREDENTIALS,
+    RECORDINGS_STORE: `s3://${name}`,
+    RECORDINGS_S3_ENDPOINT: endpoint,
+  }
+}
+
+/** What lies in the bucket's folder, by its name there; undefined where the folder is one of the disk. */
+export async function objectsIn(dir: string, folder: 'uploads' | 'recordings'): Promise<string[] | undefined> {
+  if (!isS3) return undefined
+  const objects = await (await bucketOf(dir)).objects(`${folder}/`)
+  return objects.map(({ name }) => name.slice(folder.length + 1))
 }

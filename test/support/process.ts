@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { homeOf } from './home.ts'
+import { homeOf, objectsIn } from './home.ts'
 import { afterwards, clientOf, filesIn, SECRET, type TestClient } from './service.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -219,7 +219,7 @@ export async function startProcess(options: ProcessOptions = {}): Promise<Server
     pauseLog: () => void child.stdout?.pause(),
     resumeLog: () => void child.stdout?.resume(),
     openFiles: async () => (await readdir(`/proc/${pid}/fd`)).length,
-    files: (folder) => filesIn(path.join(dir, folder)),
+    files: async (folder) => (await objectsIn(dir, folder)) ?? filesIn(path.join(dir, folder)),
     ...(await clientOf(() => url)),
   }
 }

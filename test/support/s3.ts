@@ -36,6 +36,8 @@ export interface StoredObject {
 
 export interface Bucket {
   readonly name: string
+  /** Of its server. */
+  readonly endpoint: string
   /** What lies in it, by name; of multipart uploads under way the parts are elsewhere. */
   objects(prefix?: string): Promise<StoredObject[]>
   /** Parts of multipart uploads, finished or not. */
@@ -81,9 +83,10 @@ async function listed(ask: Ask, container: string, prefix: string): Promise<Stor
 
 const namePath = (bucket: string, name: string) => `${bucket}/${name.split('/').map(encodeURIComponent).join('/')}`
 
-function bucketOf(ask: Ask, name: string): Bucket {
+function bucketOf(endpoint: string, ask: Ask, name: string): Bucket {
   return {
     name,
+    endpoint,
     objects: (prefix = '') => listed(ask, name, prefix),
     parts: () => listed(ask, `${name}+segments`, ''),
     async read(object) {
@@ -104,16 +107,16 @@ function bucketOf(ask: Ask, name: string): Bucket {
 /** The server; it ends with the run. */
 export async function startS3(): Promise<S3Server> {
   const res = await fetch(inject('swiftStarter'))
-  const text = await res.text()
-  if (!res.ok) throw new Error(text)
-  const ask = await authorized(text)
+  const endpoint = await res.text()
+  if (!res.ok) throw new Error(endpoint)
+  const ask = await authorized(endpoint)
   return {
-    endpoint: text,
+    endpoint,
     async bucket() {
       const name = `bucket-${randomBytes(6).toString('hex')}`
       const made = await ask('PUT', name)
       if (!made.ok) throw new Error(`no bucket was made: ${made.status}`)
-      return bucketOf(ask, name)
+      return bucketOf(endpoint, ask, name)
     },
   }
 }

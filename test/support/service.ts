@@ -13,7 +13,8 @@ import { readConfig } from '../../src/config/config.ts'
 import type { Log } from '../../src/log.ts'
 import { type RunningServer, startServer } from '../../src/server.ts'
 import { createService, type Service } from '../../src/service.ts'
-import { homeOf } from './home.ts'
+import type { DiskLibrary } from '../../src/storage/disk/disk-library.ts'
+import { homeOf, objectsIn } from './home.ts'
 
 export const SECRET = 'a secret of the tests, at least thirty-two bytes'
 
@@ -191,7 +192,7 @@ export async function startService(
       return running.url
     },
     ...client,
-    files: (folder) => filesIn(path.join(dir, folder)),
+    files: async (folder) => (await objectsIn(dir, folder)) ?? filesIn(path.join(dir, folder)),
     async restart(more = {}) {
       await stop()
       stopped = false
@@ -201,3 +202,6 @@ export async function startService(
     stop,
   }
 }
+
+/** For faults of the disk. */
+export const diskLibraryOf = ({ library }: Service) => library as DiskLibrary
