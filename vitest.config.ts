@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/faults/**', 'test/elsewhere/**'],
+    globalSetup: ['test/support/shared-servers.ts'],
     pool: 'forks', // a process for each file: native code, signals and working directories stay apart
     maxWorkers: 2,
     testTimeout: 60_000, // a machine may have other work: what hangs is told from what is slow

@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/faults/**'],
-    globalSetup: 'test/support/elsewhere.ts',
+    globalSetup: ['test/support/elsewhere.ts', 'test/support/shared-servers.ts'],
     env: { TEST_DATABASE: 'postgres', TEST_STORE: 's3' },
     pool: 'forks',
     maxWorkers: 2,

@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/faults/**/*.test.ts'],
+    globalSetup: ['test/support/shared-servers.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 120_000,

@@ -6,7 +6,6 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { runCommand, startProcess } from './support/process.ts'
 import { record } from './support/recordings.ts'
 import { type Bucket, hasS3, S3_CREDENTIALS, type S3Server, saysWhereS3IsMissing, startS3 } from './support/s3.ts'
-import { afterwards } from './support/service.ts'
 import { type FaultyStore, faultyStore } from './support/store-faults.ts'
 
 saysWhereS3IsMissing()
@@ -49,7 +48,7 @@ describe.skipIf(!hasS3)('check-store', () => {
   let faults: FaultyStore
 
   beforeAll(async () => {
-    server = await startS3(afterwards)
+    server = await startS3()
     bucket = await server.bucket()
     faults = await faultyStore(server.endpoint)
   })

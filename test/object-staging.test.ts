@@ -6,7 +6,6 @@ import type { Segment, Staged } from '../src/storage/staging.ts'
 import { bodyOf, sha256Hex } from './support/bodies.ts'
 import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from './support/s3.ts'
 import { MEMORY_BYTES, s3Stores } from './support/s3-stores.ts'
-import { afterwards } from './support/service.ts'
 import { type FaultyStore, faultyStore } from './support/store-faults.ts'
 import { noise } from './support/tus.ts'
 
@@ -21,7 +20,7 @@ describe.skipIf(!hasS3)('an upload in a bucket', () => {
   let home: Home
 
   beforeAll(async () => {
-    server = await startS3(afterwards)
+    server = await startS3()
     faults = await faultyStore(server.endpoint)
     home = await s3Stores(server, faults.endpoint)
     return () => home.close()

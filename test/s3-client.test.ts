@@ -4,7 +4,6 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { TruncatedBytes } from '../src/storage/bytes.ts'
 import { connectS3, type ObjectStore } from '../src/storage/s3/s3-client.ts'
 import { type Bucket, hasS3, type S3Server, saysWhereS3IsMissing, startS3, withCredentials } from './support/s3.ts'
-import { afterwards } from './support/service.ts'
 import { type FaultyStore, faultyStore } from './support/store-faults.ts'
 
 saysWhereS3IsMissing()
@@ -26,7 +25,7 @@ describe.skipIf(!hasS3)('an S3 server', () => {
 
   beforeAll(async () => {
     withCredentials()
-    server = await startS3(afterwards)
+    server = await startS3()
     bucket = await server.bucket()
     faults = await faultyStore(server.endpoint)
     store = await connect(bucket.name)

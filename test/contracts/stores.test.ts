@@ -2,7 +2,6 @@ import { beforeAll, describe } from 'vitest'
 import { diskStores } from '../support/disk-stores.ts'
 import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from '../support/s3.ts'
 import { s3Stores } from '../support/s3-stores.ts'
-import { afterwards } from '../support/service.ts'
 import { libraryContract } from './library.ts'
 import { stagingContract } from './staging.ts'
 
@@ -14,7 +13,7 @@ saysWhereS3IsMissing()
 describe.skipIf(!hasS3)('over a real server', () => {
   let server: S3Server
   beforeAll(async () => {
-    server = await startS3(afterwards)
+    server = await startS3()
   })
   stagingContract('S3', () => s3Stores(server))
   libraryContract('S3', () => s3Stores(server))

@@ -7,7 +7,6 @@ import type { Segment } from '../../src/storage/staging.ts'
 import { bodyOf, sha256Hex } from '../support/bodies.ts'
 import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from '../support/s3.ts'
 import { s3Stores } from '../support/s3-stores.ts'
-import { afterwards } from '../support/service.ts'
 import { type Asked, type Fault, type FaultyStore, faultyStore } from '../support/store-faults.ts'
 import { noise } from '../support/tus.ts'
 
@@ -21,7 +20,7 @@ describe.skipIf(!hasS3)('a store', () => {
   let home: Awaited<ReturnType<typeof s3Stores>>
 
   beforeAll(async () => {
-    server = await startS3(afterwards)
+    server = await startS3()
     faults = await faultyStore(server.endpoint)
     home = await s3Stores(server, faults.endpoint)
     return () => home.close()

@@ -17,9 +17,9 @@ async function newDatabase(): Promise<string> {
 }
 
 async function newBucket(): Promise<Bucket> {
-  const { s3At, withCredentials } = await import('./s3.ts')
+  const { startS3, withCredentials } = await import('./s3.ts')
   withCredentials()
-  return (await s3At(process.env.TEST_S3_ENDPOINT as string)).bucket()
+  return (await startS3()).bucket()
 }
 
 /** The address of a data directory's database; undefined for the file in it. */
@@ -46,11 +46,12 @@ export async function homeOf(dir: string): Promise<Record<string, string>> {
   }
   if (!isS3) return settings
   const { S3_CREDENTIALS } = await import('./s3.ts')
+  const { name, endpoint } = await bucketOf(dir)
   return {
     ...settings,
     ...S3_CREDENTIALS,
-    RECORDINGS_STORE: `s3://${(await bucketOf(dir)).name}`,
-    RECORDINGS_S3_ENDPOINT: process.env.TEST_S3_ENDPOINT as string,
+    RECORDINGS_STORE: `s3://${name}`,
+    RECORDINGS_S3_ENDPOINT: endpoint,
   }
 }
 
