@@ -12,6 +12,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
+    // What goes after an answer goes over two more processes here.
+    expect: { poll: { timeout: 15_000 } },
     reporters: ['default'],
   },
 })

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { lockedTables } from './support/hindered.ts'
 import { legacyClient } from './support/legacy.ts'
-import { diskLibraryOf, startService, type TestLead } from './support/service.ts'
+import { failingMoves, startService, type TestLead } from './support/service.ts'
 import { tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
@@ -66,11 +66,9 @@ const REQUESTS: Record<string, (lead: TestLead) => Promise<() => Promise<Respons
   },
   'a HEAD of what is whole': async (lead) => {
     const url = await tus.begin(lead, bytes.length)
-    const library = diskLibraryOf(harness.service)
-    const { put } = library
-    library.put = () => Promise.reject(Object.assign(new Error('the disk fails'), { code: 'EIO' }))
+    const mend = failingMoves(harness.service, 'before')
     expect((await tus.patch(url, 0, bytes)).status).toBe(503)
-    library.put = put
+    mend()
     return () => tus.head(url)
   },
   'a finalize': async (lead) => {

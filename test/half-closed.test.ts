@@ -90,7 +90,7 @@ describe('is taken for gone', () => {
     })
     await exchange(patch, noise(400))
     expect((await tus.head(url)).headers.get('upload-offset')).toBe('400')
-    expect(stagedBytes(service.dir, url)).toBe(400)
+    expect(stagedBytes(service, url)).toBe(400)
     expect((await tus.patch(url, 400, noise(600))).headers.get('recording-id')).not.toBeNull()
   })
 

@@ -112,7 +112,7 @@ test('any split, order, repeat, correction and restart gives the same bytes, onc
       const played = await harness.api('GET', `${lead.recordings}/${recording.id}`)
       expect(Buffer.from(await played.arrayBuffer()).equals(whole)).toBe(true)
       expect((await jsonOf(await harness.api('GET', lead.recordings))).recordings).toHaveLength(1)
-      expect((await harness.files('uploads')).filter((file) => file.startsWith(id))).toEqual([])
+      await expect.poll(async () => (await harness.files('uploads')).filter((file) => file.startsWith(id))).toEqual([])
       const rows = await tablesOf(harness).query.chunks.findMany()
       expect(rows.filter((row) => row.uploadId === id)).toEqual([])
     }),

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { fixtureBytes } from './support/fixtures.ts'
 import { connectTo } from './support/raw.ts'
 import { jsonOf, startService } from './support/service.ts'
-import { tablesOf } from './support/tables.ts'
+import { openUploads, tablesOf } from './support/tables.ts'
 import { noise } from './support/tus.ts'
 
 const harness = await startService({
@@ -31,12 +31,7 @@ async function expectNothing(lead: Lead) {
   await expect.poll(() => harness.files('uploads')).toEqual([])
   const list = await jsonOf(await harness.api('GET', lead.recordings))
   expect(list.recordings).toEqual([])
-  await expect
-    .poll(async () => {
-      const rows = await tablesOf(harness).query.uploads.findMany()
-      return rows.filter((row) => row.state === 'receiving' || row.state === 'finishing')
-    })
-    .toEqual([])
+  await expect.poll(() => openUploads(harness)).toEqual([])
 }
 
 async function expectError(res: Response, status: number, code: string) {
@@ -67,7 +62,7 @@ describe('one file in one form', () => {
     })
     const played = await fetch(recording.url as string, { headers: auth })
     expect(Buffer.from(await played.arrayBuffer())).toEqual(bytes)
-    expect(await harness.files('uploads')).toEqual([])
+    await expect.poll(() => harness.files('uploads')).toEqual([])
   })
 
   test('of one byte', async () => {
@@ -209,7 +204,7 @@ describe('is refused, and leaves nothing behind', () => {
       'Content-Length': String(head.length + 10 + tail.length),
     })
     connection.send(`${head}0123`)
-    await expect.poll(() => harness.files('uploads')).toHaveLength(1)
+    await expect.poll(() => openUploads(harness)).toHaveLength(1)
     await harness.api('PUT', `/api/leads/${lead.leadId}`, {
       token: harness.tokens.crm,
       body: { telecaller_id: 'telecaller-b' },
@@ -235,7 +230,7 @@ describe('is refused, and leaves nothing behind', () => {
         'Content-Length': String(whole.length),
       })
       connection.send(Buffer.from(whole.slice(0, length), 'latin1'))
-      if (length > 80_000) await expect.poll(() => harness.files('uploads')).toHaveLength(1)
+      if (length > 80_000) await expect.poll(() => openUploads(harness)).toHaveLength(1)
       connection.destroy()
       await connection.closed
       await expectNothing(lead)
@@ -256,7 +251,7 @@ describe('is refused, and leaves nothing behind', () => {
         return connection
       }),
     )
-    await expect.poll(() => harness.files('uploads')).toHaveLength(3)
+    await expect.poll(() => openUploads(harness)).toHaveLength(3)
     const res = await post(lead, form(file, ['call_log_id', lead.callLogId]))
     expect(res.headers.get('retry-after')).not.toBeNull()
     await expectError(res, 503, 'too_many_uploads')
@@ -277,8 +272,8 @@ test('a connection that falls silent is ended, and leaves nothing', async () => 
   connection.send('--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n0123')
   await connection.closed
   await expect.poll(() => impatient.files('uploads')).toEqual([])
-  const rows = await tablesOf(impatient).query.uploads.findMany()
-  expect(rows.map((row) => row.state)).toEqual(['terminated'])
+  const states = async () => (await tablesOf(impatient).query.uploads.findMany()).map((row) => row.state)
+  await expect.poll(states).toEqual(['terminated'])
 })
 
 test('a client that waits for 100 Continue is asked for its body only when it is wanted', async () => {

@@ -41,7 +41,7 @@ test('SIGTERM is heard while threads are busy: the uploads are answered, and the
   )
   const patched = Promise.all(uploads.map((upload) => tus.patch(upload, 0, bytes)))
   await expect
-    .poll(() => uploads.map((upload) => stagedBytes(server.dir, upload)), { interval: 20 })
+    .poll(() => uploads.map((upload) => stagedBytes(server, upload)), { interval: 20 })
     .toEqual(uploads.map(() => bytes.length))
   await sleep(100) // into the inspection
   const startedAtMs = performance.now()

@@ -77,7 +77,7 @@ describe('an answer that comes before the body has', () => {
     const connection = await connect()
     connection.head('PATCH', url, patching(0, 1_000))
     connection.send(bytes.subarray(0, 400))
-    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(400)
+    await expect.poll(() => stagedBytes(harness, url), { timeout: 5_000 }).toBe(400)
     expect((await tus.head(url)).headers.get('upload-offset')).toBe('400')
     const answer = await connection.answer()
     expect(answer.status).toBe(423)

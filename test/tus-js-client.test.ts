@@ -54,7 +54,7 @@ describe('20 MiB in chunks of 1 MiB, cut three times', () => {
 
     await upload(bytes, { ...options, endpoint: null as never, uploadUrl: address })
     expect(await recordingsOf(lead)).toMatchObject([{ size: bytes.length, sha256: sha256(bytes) }])
-    expect(await harness.files('uploads')).toEqual([])
+    await expect.poll(() => harness.files('uploads')).toEqual([])
 
     const [recording] = await recordingsOf(lead)
     const named = async () => {
@@ -116,7 +116,7 @@ describe.for([
   const kept = async ({ lead, proxy }: Awaited<ReturnType<typeof throughProxy>>) => {
     if (line !== 'a good line') expect(proxy.cuts).toBeGreaterThan(1)
     expect(await recordingsOf(lead)).toMatchObject([{ size: bytes.length, sha256: sha256(bytes) }])
-    expect(await harness.files('uploads')).toEqual([])
+    await expect.poll(() => harness.files('uploads')).toEqual([])
   }
 
   test('one chunk after the other', async () => {

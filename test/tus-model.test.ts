@@ -108,7 +108,7 @@ async function begun(url: string, offset: number, size: number, sent: number, he
   })
   if (sent > 0) connection.send(bytes.subarray(offset, offset + sent))
   await expect
-    .poll(() => stagedBytes(harness.dir, url), { interval: 5, timeout: 10_000 })
+    .poll(() => stagedBytes(harness, url), { interval: 5, timeout: 10_000 })
     .toBeGreaterThanOrEqual(offset + sent)
   return connection
 }

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { fixtureBytes } from './support/fixtures.ts'
 import { refusedRecordings } from './support/hindered.ts'
+import { isS3 } from './support/home.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
@@ -47,7 +48,7 @@ describe('an upload by POST and PATCH', () => {
       url: `${lead.recordings}/${id}`,
     })
     expect(details.path).toMatch(new RegExp(`^${lead.leadId}/${lead.callLogId}_\\d{8}T\\d{6}Z_[0-9a-f]{12}\\.wav$`))
-    expect(await harness.files('uploads')).toEqual([])
+    await expect.poll(() => harness.files('uploads')).toEqual([])
 
     const after = await tus.head(url)
     expect(after.status).toBe(200)
@@ -71,9 +72,10 @@ describe('an upload by POST and PATCH', () => {
 })
 
 describe('a finish that fails', () => {
-  /** Nothing of the lead's can be stored as long as a file lies where its folder should be. */
+  /** Nothing of the lead's can be stored as long as a file lies where its folder should be; in a bucket there are no folders. */
   async function blocked() {
     const lead = await harness.lead()
+    if (isS3) return { lead, unblock: await refusedRecordings(harness) }
     const folder = path.join(harness.dir, 'recordings', lead.leadId)
     await mkdir(path.dirname(folder), { recursive: true })
     await writeFile(folder, '')
@@ -153,7 +155,7 @@ describe('a finish that fails', () => {
     const done = await final()
     expect(done.status).toBe(201)
     expect(await recordingsOf(lead)).toMatchObject([{ id: done.headers.get('recording-id'), sha256: sha256(bytes) }])
-    expect(await harness.files('uploads')).toEqual([])
+    await expect.poll(() => harness.files('uploads')).toEqual([])
     expect(harness.service.space.reservedBytes).toBe(promisedBytes)
   })
 })

@@ -7,10 +7,10 @@ import { describe, expect, test, vi } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { isAbandoned } from '../src/doors/tus/abandon.ts'
 import { ServiceError } from '../src/errors.ts'
-import { DiskStaged } from '../src/storage/disk/disk-staged.ts'
+import type { Staged } from '../src/storage/staging.ts'
 import { legacyClient } from './support/legacy.ts'
 import { connectTo, type RawConnection } from './support/raw.ts'
-import { diskLibraryOf, jsonOf, startService, type TestLead } from './support/service.ts'
+import { failingMoves, handlesOf, jsonOf, startService, type TestLead } from './support/service.ts'
 import { tablesOf } from './support/tables.ts'
 import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
 
@@ -20,7 +20,8 @@ const legacy = legacyClient(harness)
 const LENGTH = 100_000
 const SENT = 60_000
 const KEYS = ['under a key', 'without'] as const
-const { append } = DiskStaged.prototype
+const handles = handlesOf(harness.service)
+const { append } = handles
 const FAULTS = { full: 'ENOSPC', unavailable: 'EIO' } as const
 
 const rowsOf = (lead: TestLead) => tablesOf(harness).select().from(uploads).where(eq(uploads.leadId, lead.leadId)).all()
@@ -30,7 +31,7 @@ const recordingsOf = async (lead: TestLead) =>
 
 /** The disk fails once, as soon as something was written. */
 function failingDisk(code: string) {
-  vi.spyOn(DiskStaged.prototype, 'append').mockImplementationOnce(async function (this: DiskStaged, ...args) {
+  vi.spyOn(handles, 'append').mockImplementationOnce(async function (this: Staged, ...args) {
     const written = await append.apply(this, args)
     return { ...written, error: Object.assign(new Error('the disk failed'), { code }) }
   })
@@ -95,7 +96,7 @@ async function halfCreated(lead: TestLead, bytes: Buffer, headers: Record<string
     .poll(async () => (await rowOf(lead))?.id, { timeout: 5_000 })
     .toBeDefined()
     .then(async () => `${lead.uploads}/${(await rowOf(lead))?.id}`)
-  await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(SENT)
+  await expect.poll(() => stagedBytes(harness, url), { timeout: 5_000 }).toBe(SENT)
   return { connection, url }
 }
 
@@ -189,7 +190,7 @@ describe('a PATCH', () => {
       ...(outcome === 'refused' && { 'Upload-Checksum': 'sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=' }),
     })
     connection.send(bytes.subarray(0, SENT))
-    await expect.poll(() => stagedBytes(harness.dir, url), { timeout: 5_000 }).toBe(SENT)
+    await expect.poll(() => stagedBytes(harness, url), { timeout: 5_000 }).toBe(SENT)
     if (outcome === 'refused') {
       connection.send(bytes.subarray(SENT))
       expect((await connection.answer()).status).toBe(460)
@@ -262,15 +263,11 @@ describe('a form', () => {
     const key = isKeyed ? randomUUID() : undefined
     const lead = await harness.lead()
     const bytes = noise(LENGTH)
-    const library = diskLibraryOf(harness.service)
-    const put = library.put
-    library.put = async () => {
-      throw Object.assign(new Error('the disk failed'), { code: 'EIO' })
-    }
+    const mend = failingMoves(harness.service, 'before')
     try {
       expect((await post(lead, key, bytes)).status).toBe(503)
     } finally {
-      library.put = put
+      mend()
     }
     expect((await rowOf(lead))?.state === 'terminated').toBe(!isKeyed)
     expect((await post(lead, key, bytes)).status).toBe(200)
@@ -315,7 +312,7 @@ describe('a chunk', () => {
 
   test.for(Object.entries(FAULTS))('that finds the disk %s leaves its upload as it was', async ([, code]) => {
     const { lead, id } = await begun()
-    vi.spyOn(DiskStaged.prototype, 'write').mockRejectedValueOnce(Object.assign(new Error('the disk failed'), { code }))
+    vi.spyOn(handles, 'write').mockRejectedValueOnce(Object.assign(new Error('the disk failed'), { code }))
     expect((await legacy.append(lead, id, 1, noise(10))).status).toBeGreaterThanOrEqual(503)
     await expectGoesOn(lead, id)
   })

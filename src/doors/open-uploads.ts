@@ -8,11 +8,11 @@ import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
-import type { UploadRow } from '../db/schema.ts'
 import { openUploadsOfLead } from '../db/uploads.ts'
 import { addressOf } from '../http/request.ts'
 import { leadFor } from '../leads/rights.ts'
 import type { Ingest } from '../uploads/ingest.ts'
+import type { Row } from '../uploads/ownership.ts'
 import { isWhole } from '../uploads/upload.ts'
 
 interface Parts {
@@ -24,7 +24,7 @@ interface Parts {
 
 /** What answers GET at the address where uploads are created; no router, since that would answer OPTIONS too. */
 export function openUploads({ config, db, ingest, clock }: Parts): RequestHandler<{ leadId: string }> {
-  const uploadJson = (row: UploadRow, req: Request) => ({
+  const uploadJson = (row: Row, req: Request) => ({
     id: row.id,
     door: row.door,
     filename: row.filename,
@@ -41,7 +41,8 @@ export function openUploads({ config, db, ingest, clock }: Parts): RequestHandle
     const caller = callerOf(res)
     const lead = await leadFor(db, caller, req.params.leadId, 'use')
     const rows = await openUploadsOfLead(db, lead.id, caller.role === 'service' ? undefined : caller.id)
-    const open = rows.filter((row) => isWhole(row) || ingest.expiresAtMs(row) >= clock.now())
+    const unexpired = rows.filter((row) => isWhole(row) || ingest.expiresAtMs(row) >= clock.now())
+    const open = await Promise.all(unexpired.map(ingest.shown))
     res.set('Cache-Control', 'no-store').json({ uploads: open.map((row) => uploadJson(row, req as Request)) })
   }
 }

@@ -104,7 +104,7 @@ export interface Staged {
    * Writes what the source brings, from `offset` on. What lay beyond it was never acknowledged, and goes.
    *
    * Ends when the source does, dies, or is stopped; resolves only when the bytes are durable. A segmented home may keep
-   * the last bytes of an upload that has reached its `length` in memory until `moveTo` or `sync`.
+   * the last bytes of an upload that is whole, by `length` or `movesOn`, in memory until `moveTo` or `sync`.
    *
    * @throws ENOENT when fewer than `offset` bytes are there; errors of opening and syncing. An error of writing comes
    *   with what was stored before it, in the outcome

@@ -15,6 +15,7 @@ import { concatenate } from './concatenate.ts'
 import type { Core, Ground, Parts } from './core.ts'
 import { Ends } from './end.ts'
 import { Finishes } from './finish.ts'
+import { bytesInOrder } from './ledger.ts'
 import { LegacyChunks } from './legacy-chunks.ts'
 import type { Owned, Row } from './ownership.ts'
 import { declareLength, type Seal, seal } from './seal.ts'
@@ -42,6 +43,15 @@ function createCore(parts: Parts, crashAt: string | undefined, isDraining: () =>
 }
 
 /**
+ * The row as clients see it. Where rows name the objects that hold an upload's bytes, chunks count as its bytes from its
+ * finalize on only: until then, its offset is told by them.
+ */
+async function shown({ db, staging }: Core, row: Row): Promise<Row> {
+  if (!staging.segmented || row.door !== 'legacy' || !isOpen(row) || row.length !== null) return row
+  return { ...row, offset: await bytesInOrder(db, row.id) }
+}
+
+/**
  * The upload as a client may see it: one that is whole is finished first, so that its full length is never shown before
  * its recording is committed.
  *
@@ -50,7 +60,7 @@ function createCore(parts: Parts, crashAt: string | undefined, isDraining: () =>
 async function view(core: Core, owned: Owned): Promise<Row> {
   if (isWhole(owned.row) && !owned.missing) await core.finishes.finish(owned.row.id)
   assertUsable(core, owned)
-  return owned.row
+  return shown(core, owned.row)
 }
 
 /** The upload for a caller: who began it, or the CRM, on the lead that it began on. @throws ServiceError 403 or 404 */
@@ -101,6 +111,7 @@ export function createIngest({ crashAt, ...parts }: Parts & { crashAt?: string |
     unfinished: finishes.unfinished,
     settled: () => finishes.settled(),
     find: (id: string) => ownership.find(id),
+    shown: (row: Row) => shown(core, row),
     findFor: (caller: Caller, leadId: string, id: string) => findFor(core, caller, leadId, id),
     abandon: (id: string) => ends.abandon(id),
     abandoned: ends.abandoned,

@@ -44,6 +44,20 @@ export async function* stretchesOf(db: Reading, id: string): AsyncGenerator<Stre
   if (last) yield last
 }
 
+/** Bytes of the chunks from the first on of which none is missing. */
+export async function bytesInOrder(db: Reading, id: string): Promise<number> {
+  let bytes = 0
+  let next = 0
+  for await (const rows of chunkRows(db, id)) {
+    for (const { index, size } of rows) {
+      if (index !== next) return bytes
+      bytes += size
+      next++
+    }
+  }
+  return bytes
+}
+
 /** Indices below `total` of which no chunk has come. */
 export async function missingOf(db: Reading, id: string, ledger: Ledger, total: number): Promise<number[]> {
   const indices: number[] = []

@@ -2,6 +2,7 @@
  * What the tests run over: SQLite and the disk, or else, by the environment, PostgreSQL (`TEST_DATABASE=postgres`) and a
  * bucket (`TEST_STORE=s3`). Each data directory has a database and a bucket of its own.
  */
+import { test } from 'vitest'
 import type { Bucket } from './s3.ts'
 
 const databases = new Map<string, Promise<string>>()
@@ -21,6 +22,12 @@ async function newBucket(): Promise<Bucket> {
   withCredentials()
   return (await startS3()).bucket()
 }
+
+/** A test of what is the disk's or the SQLite file's alone: where there is neither, it is skipped. */
+export const onDisk = test.skipIf(isPostgres || isS3)
+
+/** A test of what is the bucket's alone: over the disk, it is skipped. */
+export const inBucket = test.skipIf(!isS3)
 
 /** The address of a data directory's database; undefined for the file in it. */
 export async function databaseUrlOf(dir: string): Promise<string | undefined> {

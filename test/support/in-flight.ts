@@ -98,7 +98,7 @@ async function begun(server: Started) {
   playing.end()
   const [heard] = (await once(playing, 'response')) as [IncomingMessage]
   heard.pause()
-  await expect.poll(() => stagedBytes(server.dir, upload), { timeout: 20_000 }).toBe(400)
+  await expect.poll(() => stagedBytes(server, upload), { timeout: 20_000 }).toBe(400)
   return { open, heard }
 }
 

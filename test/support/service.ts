@@ -10,10 +10,11 @@ import { afterAll, onTestFinished } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
 import { systemClock } from '../../src/clock.ts'
 import { readConfig } from '../../src/config/config.ts'
+import { newId } from '../../src/ids.ts'
 import type { Log } from '../../src/log.ts'
 import { type RunningServer, startServer } from '../../src/server.ts'
 import { createService, type Service } from '../../src/service.ts'
-import type { DiskLibrary } from '../../src/storage/disk/disk-library.ts'
+import type { Staged } from '../../src/storage/staging.ts'
 import { homeOf, objectsIn } from './home.ts'
 
 export const SECRET = 'a secret of the tests, at least thirty-two bytes'
@@ -203,5 +204,18 @@ export async function startService(
   }
 }
 
-/** For faults of the disk. */
-export const diskLibraryOf = ({ library }: Service) => library as DiskLibrary
+/** What all handles on staged bytes have in common, in this home: a test puts itself before one of their steps. */
+export const handlesOf = ({ ingest }: Service): Staged => Object.getPrototypeOf(ingest.staging.of(newId()))
+
+/** The store fails before, or just behind, the move of a finish's bytes; until what it returns is called. */
+export function failingMoves(service: Service, when: 'before' | 'behind' = 'behind'): () => void {
+  const handles = handlesOf(service)
+  const { moveTo } = handles
+  handles.moveTo = async function (this: Staged, key) {
+    if (when === 'behind') await moveTo.call(this, key)
+    throw Object.assign(new Error('the store fails'), { code: 'EIO' })
+  }
+  return () => {
+    handles.moveTo = moveTo
+  }
+}

@@ -65,5 +65,11 @@ async function asked(dir: string, way: Way, isFirst: boolean): Promise<unknown> 
   return isFirst ? (rows as unknown[])[0] : rows
 }
 
+/** The uploads that are under way: where bytes are gathered in memory, nothing else tells that one has begun. */
+export async function openUploads(home: { dir: string }): Promise<schema.UploadRow[]> {
+  const rows = await tablesOf(home).query.uploads.findMany()
+  return rows.filter(({ state }) => state === 'receiving' || state === 'finishing')
+}
+
 /** One of Drizzle's builders as a statement of the service's own transactions. */
 export const asStatement = <B extends Builder>(build: (orm: Orm) => B): Statement => bind(once(build))

@@ -4,6 +4,8 @@
 import { randomBytes } from 'node:crypto'
 import { statSync } from 'node:fs'
 import path from 'node:path'
+import type { Service } from '../../src/service.ts'
+import { isS3 } from './home.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
@@ -17,9 +19,14 @@ export const OFFSET_TYPE = 'application/offset+octet-stream'
 /** Bytes that no compressor and no sniffer makes anything of. */
 export const noise = (bytes: number): Buffer => randomBytes(bytes)
 
-/** Bytes in an upload's file; what has come is written within a quarter of a second. */
-export const stagedBytes = (dir: string, url: string): number =>
-  statSync(path.join(dir, 'uploads', path.basename(url)), { throwIfNoEntry: false })?.size ?? 0
+/**
+ * Bytes of an upload that have come: in its file, where they are within a quarter of a second; over a bucket, in the memory
+ * of a service in this process.
+ */
+export const stagedBytes = ({ dir, service }: { dir: string; service?: Service }, url: string): number =>
+  isS3
+    ? (service?.ownership.remembered(path.basename(url))?.staged.sizeAtHand() ?? 0)
+    : (statSync(path.join(dir, 'uploads', path.basename(url)), { throwIfNoEntry: false })?.size ?? 0)
 
 export interface TusClient {
   create(url: string, headers: Record<string, string>, body?: Uint8Array): Promise<Response>

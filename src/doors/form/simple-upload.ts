@@ -55,7 +55,8 @@ export class SimpleUpload {
     this.failed = promise
     this.failed.catch(() => {})
     const stream = this.#stream
-    this.sink = { write: (piece) => stream.pushPiece(piece), end: () => stream.pushEnd() }
+    // The file ends with its form: what of it is in memory may still be stored while fields are awaited.
+    this.sink = { write: (piece) => stream.pushPiece(piece), end: () => {} }
     this.#watch = new LineWatch(intent.bytesCome, () => {
       stream.destroy()
       fail(cutOff())
@@ -79,7 +80,7 @@ export class SimpleUpload {
     if (end !== 'all') throw cutOff()
   }
 
-  /** The file has come whole: makes it the recording of a call. @throws ServiceError; nothing is left then */
+  /** The form has come whole: makes it the recording of a call. @throws ServiceError; nothing is left then */
   async complete(callLogId: string): Promise<Recording> {
     try {
       return await this.#finish(callLogId)
@@ -96,6 +97,7 @@ export class SimpleUpload {
 
   async #finish(callLogId: string): Promise<Recording> {
     this.#watch.stop()
+    this.#stream.pushEnd()
     await this.#received
     const to = await this.#purpose
     const { db, ingest } = this.#parts

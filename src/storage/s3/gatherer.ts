@@ -2,7 +2,7 @@
  * One source on its way into the store: gathered in memory, stored as an object when it ends, is cut or stopped, has
  * waited for long enough, or is large. The store never waits for a client.
  *
- * The last bytes of an upload whose length is reached are not stored: they go out with its recording.
+ * The last bytes of an upload that is whole are not stored: they go out with its recording.
  */
 import type { Hash } from 'node:crypto'
 import type { Readable } from 'node:stream'
@@ -155,7 +155,8 @@ export class Gatherer {
 
   get #isTail(): boolean {
     const { length, movesOn } = this.#options
-    return this.#end !== undefined && !movesOn && this.#position + this.#gatheredBytes === length
+    if (this.#end === undefined) return false
+    return movesOn ? this.#end === 'all' : this.#position + this.#gatheredBytes === length
   }
 
   /** Stores what is gathered, now or when what is on its way has arrived. */
