@@ -49,7 +49,7 @@ describe.skipIf(!hasPostgres)('of several instances', async () => {
       'content-length': String(bytes.length),
     })
     connection.send(bytes.subarray(0, bytes.length / 2))
-    await expect.poll(() => stagedBytes(a.dir, address)).toBeGreaterThan(0)
+    await expect.poll(() => stagedBytes(a, address)).toBeGreaterThan(0)
     return connection
   }
 
@@ -96,7 +96,7 @@ describe.skipIf(!hasPostgres)('of several instances', async () => {
     const bytes = noise(800_000)
     const address = await tus.begin(await a.lead(), bytes.length)
     const silent = await silentPatch(address, bytes)
-    await expect.poll(() => stagedBytes(a.dir, address)).toBe(400_000)
+    await expect.poll(() => stagedBytes(a, address)).toBe(400_000)
     const head = await tus.head(at(b, address))
     expect(head.headers.get('upload-offset')).toBe('400000')
     expect((await tus.patch(at(b, address), 400_000, bytes.subarray(400_000))).status).toBe(204)
