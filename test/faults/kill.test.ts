@@ -2,45 +2,15 @@ import { request as httpRequest } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { expectExactly } from '../support/accounts.ts'
 import { type ServerProcess, startProcess } from '../support/process.ts'
 import { jsonOf } from '../support/service.ts'
-import { DOORS, type Stored, sha256 } from '../support/stubborn.ts'
+import { storeThrough } from '../support/store-through.ts'
+import { sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 /** `KILLS=300 npx vitest run --config vitest.faults.config.ts test/faults/kill.test.ts` is the long run. */
 const KILLS = Number(process.env.KILLS ?? 50)
 const RESTARTS = 8
-const LEADS = 4
-
-/** Clients through every door, until `disturb` is through with the server; then everything is accounted for. */
-async function storeThrough(server: ServerProcess, disturb: () => Promise<void>) {
-  const leads = await Promise.all(Array.from({ length: LEADS }, () => server.lead()))
-  const stored: Stored[] = []
-  let working = true
-  const counts = { tus: 0, legacy: 0, simple: 0 }
-
-  const work = async (door: keyof typeof DOORS, n: number) => {
-    while (working) {
-      const bytes = noise(40_000 + Math.floor(Math.random() * 900_000))
-      const lead = leads[n % LEADS] as (typeof leads)[number]
-      const stepBytes = 20_000 + Math.floor(Math.random() * 150_000)
-      stored.push(await DOORS[door]({ client: server, lead, bytes, stepBytes }))
-      counts[door] += 1
-    }
-  }
-  const disturbed = disturb().finally(() => {
-    working = false
-  })
-  const workers = [work('tus', 0), work('tus', 1), work('legacy', 2), work('legacy', 3), work('simple', 0)]
-  await Promise.all([disturbed, ...workers])
-  await expectExactly(
-    server,
-    leads.map((lead) => lead.leadId),
-    stored,
-  )
-  return counts
-}
 
 /** What the server that runs now has logged before it is killed. */
 const BEFORE_A_KILL = [undefined, 'uploadCreated', 'uploadFinished'] as const

@@ -50,7 +50,8 @@ export async function startNginx({
   recordingsDir,
   user = process.getuid?.() === 0 ? 'root' : undefined,
 }: {
-  upstream: string
+  /** One server, or several in turn. */
+  upstream: string | string[]
   recordingsDir: string
   /** Of nginx' workers; only root may choose. */
   user?: string
@@ -61,7 +62,10 @@ export async function startNginx({
   writeFileSync(
     path.join(dir, 'site.conf'),
     configured({
-      server: `server ${new URL(upstream).host};`,
+      server: [upstream]
+        .flat()
+        .map((url) => `server ${new URL(url).host};`)
+        .join(' '),
       listen: `listen 127.0.0.1:${port};`,
       server_name: 'server_name localhost;',
       ssl_certificate: '',

@@ -69,9 +69,10 @@ async function insist(attempt: () => Promise<Answer>): Promise<Answer> {
   }
 }
 
-/** Of what a client may try again later, this alone is said. */
+/** Of what a client may try again later, this alone is said; by a proxy also that it has reached no server. */
 function expectLater(answer: Answer): void {
-  expectStatus(answer, 423, 503, 507)
+  const byProxy = answer.headers.server?.startsWith('nginx') && !answer.headers['x-request-id'] ? [502, 504] : []
+  expectStatus(answer, 423, 503, 507, ...byProxy)
 }
 
 function expectStatus(answer: Answer, ...statuses: number[]): Answer {
