@@ -99,6 +99,7 @@ export async function startHolder(
     leads: async () => (await tell({ act: 'leads' })) as boolean,
     signal: (signal) => void process.kill(pid, signal),
     async kill() {
+      process.off('exit', killNow)
       process.kill(pid, 'SIGKILL')
       await exited
     },
