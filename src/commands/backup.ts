@@ -20,7 +20,7 @@ import { isDirectory } from '../storage/disk/directories.ts'
 import type { DiskLibrary } from '../storage/disk/disk-library.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
 import { everyRecording } from './every-recording.ts'
-import { openExisting } from './existing.ts'
+import { openExistingFiles } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
@@ -118,7 +118,7 @@ async function sha256OfFile(file: string): Promise<string> {
 }
 
 async function make(config: Config, folder: string): Promise<number> {
-  const existing = await openExisting(config, openForReading(config.databaseFile))
+  const existing = await openExistingFiles(config, openForReading(config.databaseFile))
   const { db: live, library } = existing
   try {
     const database = path.join(folder, 'recordings.db')
