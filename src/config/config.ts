@@ -145,6 +145,23 @@ export function readConfig(env: Environment = process.env): Config {
   return deepFreeze(toConfig(values as Sound))
 }
 
+/**
+ * The settings of another service than the environment's. Where its store's SDK looks by itself (`AWS_*`), it is put: there is
+ * one such place in a process.
+ *
+ * @throws ConfigError, also where the environment has something else there
+ */
+export function readOther(env: Environment): Config {
+  const config = readConfig(env)
+  const own = Object.entries(env).filter(([name, value]) => name.startsWith('AWS_') && value)
+  const faults = own
+    .filter(([name, value]) => (process.env[name] ?? value) !== value)
+    .map(([name]) => `${name} is another one in the environment: expected one for both`)
+  if (faults.length > 0) throw new ConfigError(faults)
+  for (const [name, value] of own) process.env[name] = value
+  return config
+}
+
 function textOf(env: Environment, name: SettingName): string | undefined {
   const text = SECRETS.includes(name) ? env[name] : env[name]?.trim()
   return text === '' ? undefined : text
