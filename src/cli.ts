@@ -8,12 +8,13 @@ const USAGE = `call-recordings COMMAND
   start             runs the server (settings come from the environment: docs/operating.md)
     --with-parent   ends it also when the process that started it has ended
   verify            compares every recording with its size and SHA-256; exit code 1 on damage
-  backup DIR        copies the database and all recordings into a new directory, while the server runs
+  backup DIR        copies the database and all recordings into a new directory, while the server runs; over PostgreSQL
+                    and S3, what pg_dump and the bucket do not cover
   sweep --dry-run   shows what the sweep would do, also while the server runs
-  sweep             does it; the server must be down, since it sweeps by itself
+  sweep             does it; a server on this disk must be down, since it sweeps by itself
     --unknown       also sets recordings aside that the database has never heard of; the sweep removes them after a week
   migrate --to FILE brings everything into another home (SQLite and disk, or PostgreSQL and S3), of which FILE has the
-                  settings; first beside the running server, then once more with it down
+                    settings; first beside the running server, then once more with it down
     --dry-run       shows what it would do
     --remove-others also removes recordings at the target that the source does not have
   check-store       tries what is needed of the S3 store of RECORDINGS_STORE; exit code 1 when something is missing

@@ -1,18 +1,30 @@
 /** `call-recordings migrate`: from SQLite and a disk to PostgreSQL and a bucket, and back; and the other commands over those. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { sweep } from '../src/commands/sweep.ts'
+import { readConfig } from '../src/config/config.ts'
+import { connectS3 } from '../src/storage/s3/s3-client.ts'
 import { DOORS, sendThrough } from './support/doors.ts'
 import { isPostgres } from './support/home.ts'
 import { legacyClient } from './support/legacy.ts'
 import { hasPostgres, postgres } from './support/postgres.ts'
 import { childEnvironment, NODE, runCommand, type ServerProcess, startProcess } from './support/process.ts'
-import { type Bucket, hasS3, S3_CREDENTIALS, type S3Server, saysWhereS3IsMissing, startS3 } from './support/s3.ts'
-import { afterwards, jsonOf, type TestLead } from './support/service.ts'
+import {
+  type Bucket,
+  hasS3,
+  S3_CREDENTIALS,
+  type S3Server,
+  saysWhereS3IsMissing,
+  startS3,
+  withCredentials,
+} from './support/s3.ts'
+import { afterwards, jsonOf, movingClock, type TestLead } from './support/service.ts'
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 saysWhereS3IsMissing()
@@ -42,6 +54,9 @@ async function homeWith(env: Record<string, string>): Promise<Home> {
   await writeFile(file, `# settings\n${lines.join('')}`)
   return { dir, env, file }
 }
+
+const storeSettings = ({ dir, env }: Home) =>
+  readConfig(childEnvironment(dir, env)).store as NonNullable<ReturnType<typeof readConfig>['store']>
 
 const onDisk = () => homeWith({})
 
@@ -259,5 +274,100 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     const res = await tus.patch(at(there, upload), 400_000, whole.subarray(400_000))
     const where = `/api/leads/${lead.leadId}/recordings/${res.headers.get('recording-id')}`
     await expectAll(there, [{ path: where, bytes: whole }])
+  }, 120_000)
+
+  test('that would write over what is newer at the other home leaves it, and says so; deletions without a trace wait for a word', async () => {
+    const [disk, cloud] = [await onDisk(), await elsewhere()]
+    const server = await start(disk)
+    const stored = await store(server, 3, () => 1_000)
+    const lead = await server.lead()
+    const whole = noise(9_000)
+    const upload = await tusClient(server.tokens.telecaller).begin(lead, whole.length)
+    await tusClient(server.tokens.telecaller).patch(upload, 0, whole.subarray(0, 3_000))
+    await server.kill('SIGTERM')
+    expect((await migrate(disk, cloud)).code).toBe(0)
+
+    const there = await start(cloud)
+    await tusClient(there.tokens.telecaller).patch(at(there, upload), 3_000, whole.subarray(3_000, 6_000))
+    stored.push(...(await store(there, 1, () => 1_000)))
+    const refused = await migrate(disk, cloud)
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('a server runs on') })
+    await there.kill('SIGTERM')
+    const wrong = await migrate(disk, cloud)
+    expect(wrong.code).toBe(1)
+    expect(wrong.stderr).toContain(`upload ${path.basename(upload)}: it went on there since`)
+    expect(wrong.stderr).toContain('1 recording of the target the source does not have')
+    const same = await migrate(disk, disk)
+    expect(same).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('names the home that is to be moved itself'),
+    })
+
+    expect(await migrate(cloud, disk)).toMatchObject({ code: 0, stderr: '' })
+    const again = await start(disk)
+    await expectAll(again, stored)
+    const res = await tusClient(again.tokens.telecaller).patch(at(again, upload), 6_000, whole.subarray(6_000))
+    expect(res.headers.get('recording-id')).not.toBeNull()
+  }, 120_000)
+
+  test('verify, sweep and backup over PostgreSQL and a bucket tell what is damaged, set aside, and to be kept', async () => {
+    const cloud = await elsewhere()
+    const server = await start(cloud)
+    const stored = await store(server, 5, (i) => 2_000 + i)
+    const parent = await temporary()
+    const target = path.join(parent, 'backup')
+    const backup = await runCommand(['backup', target], cloud)
+    expect(backup).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('pg_dump') })
+    const sums = await readFile(path.join(target, 'SHA256SUMS'), 'utf8')
+    const objects = await bucket.objects('calls/recordings/')
+    expect(sums.trim().split('\n')).toHaveLength(5)
+    for (const { name } of objects) {
+      const digest = createHash('sha256')
+        .update((await bucket.read(name)) as Buffer)
+        .digest('hex')
+      expect(sums).toContain(`${digest}  ${name.slice('calls/'.length)}\n`)
+    }
+    const settings = await readFile(path.join(target, 'settings.env'), 'utf8')
+    expect(settings).toContain(`RECORDINGS_STORE="s3://${bucket.name}/calls"\n`)
+    expect(settings).toContain('# RECORDINGS_PLAYBACK_LINK_SECRET= is a secret\n')
+    expect(settings).not.toContain('the same for all instances')
+
+    const [lost, short, kept] = objects.map(({ name }) => name) as [string, string, string]
+    const s3Store = await connectS3(storeSettings(cloud))
+    afterwards(async () => s3Store.close())
+    const unknown = 'lead-x/call-x_20260101T000000Z_0123456789ab.wav'
+    await s3Store.put(`recordings/${unknown}`, noise(2_048))
+    await s3Store.put(short.slice('calls/'.length), noise(10))
+    await bucket.remove(lost)
+    const damaged = await runCommand(['verify'], cloud)
+    expect(damaged.code).toBe(1)
+    expect(damaged.stdout).toContain('5 recordings')
+    expect(damaged.stdout).toContain(`${lost.slice('calls/recordings/'.length)}) cannot be read: ENOENT`)
+    expect(damaged.stdout).toContain(`${short.slice('calls/recordings/'.length)}) has 10 bytes instead of`)
+    const incomplete = await runCommand(['backup', path.join(parent, 'other')], cloud)
+    expect(incomplete).toMatchObject({ code: 1, stderr: expect.stringContaining('is missing') })
+
+    const young = await runCommand(['sweep', '--dry-run'], cloud)
+    expect(young).toMatchObject({ code: 0, stdout: expect.stringContaining('1 younger than an hour was passed over') })
+    const config = readConfig(childEnvironment(cloud.dir, cloud.env))
+    const later = movingClock()
+    later.advance(3_700_000)
+    const said: string[] = []
+    const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((line) => said.push(String(line)) > 0)
+    onTestFinished(() => stdout.mockRestore())
+    withCredentials()
+    expect(await sweep(config, { dryRun: true, unknown: false }, later)).toBe(0)
+    expect(said).toContain(`unknown  recordings/${unknown} (2.0 KiB): no row has ever heard of it\n`)
+    expect(await sweep(config, { dryRun: false, unknown: true }, later)).toBe(0)
+    const day = new Date(later.now()).toISOString().slice(0, 10)
+    expect(said.at(-2)).toContain(`for a week in quarantine/${day}/${unknown}`)
+    const names = (await bucket.objects()).map(({ name }) => name)
+    expect(names).toContain(`calls/quarantine/${day}/${unknown}`)
+    expect(names).toContain(kept)
+    expect(names).not.toContain(`calls/recordings/${unknown}`)
+    await expectAll(
+      server,
+      stored.filter(({ path: where }) => where.includes(`/${kept.split('/')[2]}/`)),
+    )
   }, 120_000)
 })

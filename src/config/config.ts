@@ -9,6 +9,7 @@ import { contradictions } from './contradictions.ts'
 import { isQuoted, shown, unknown } from './faults.ts'
 import { namedPaths } from './named-paths.ts'
 import {
+  HIDDEN,
   KEY_SETTINGS,
   type LogLevel,
   SECRETS,
@@ -143,6 +144,14 @@ export function readConfig(env: Environment = process.env): Config {
   const all = [...unknownFaults, ...faults, ...contradictions(values, keys)]
   if (all.length > 0) throw new ConfigError(all)
   return deepFreeze(toConfig(values as Sound))
+}
+
+/** The settings that are given, by their names; a secret's value is left out. */
+export function givenSettings(env: Environment = process.env): [SettingName, string | undefined][] {
+  return (Object.keys(SETTINGS) as SettingName[]).flatMap((name) => {
+    const given = textOf(env, name)
+    return given === undefined ? [] : [[name, HIDDEN.includes(name) ? undefined : given]]
+  })
 }
 
 /**
