@@ -8,12 +8,23 @@ const USAGE = `call-recordings COMMAND
   start             runs the server (settings come from the environment: docs/operating.md)
     --with-parent   ends it also when the process that started it has ended
   verify            compares every recording with its size and SHA-256; exit code 1 on damage
-  backup DIR        copies the database and all recordings into a new directory, while the server runs
+  backup DIR        copies the database and all recordings into a new directory, while the server runs; over PostgreSQL
+                    and S3, what pg_dump and the bucket do not cover
   sweep --dry-run   shows what the sweep would do, also while the server runs
-  sweep             does it; the server must be down, since it sweeps by itself
+  sweep             does it; a server on this disk must be down, since it sweeps by itself
     --unknown       also sets recordings aside that the database has never heard of; the sweep removes them after a week
+  migrate --to FILE brings everything into another home (SQLite and disk, or PostgreSQL and S3), of which FILE has the
+                    settings; first beside the running server, then once more with it down
+    --dry-run       shows what it would do
+    --remove-others also removes recordings at the target that the source does not have
   check-store       tries what is needed of the S3 store of RECORDINGS_STORE; exit code 1 when something is missing
 `
+
+/** Of those that have any. */
+const OPTIONS: Readonly<Record<string, readonly string[]>> = {
+  sweep: ['dry-run', 'unknown'],
+  migrate: ['to', 'dry-run', 'remove-others'],
+}
 
 /** A command that could not be understood. */
 class UsageError extends Error {
@@ -25,7 +36,12 @@ function wordsOf(argv: readonly string[]) {
     return parseArgs({
       args: [...argv],
       allowPositionals: true,
-      options: { 'dry-run': { type: 'boolean' }, unknown: { type: 'boolean' } },
+      options: {
+        'dry-run': { type: 'boolean' },
+        unknown: { type: 'boolean' },
+        to: { type: 'string' },
+        'remove-others': { type: 'boolean' },
+      },
     })
   } catch (error) {
     throw new UsageError((error as Error).message)
@@ -41,7 +57,13 @@ async function run(command: string, argv: readonly string[]): Promise<number> {
   if (takesDirectory === (directory === undefined) || more.length > 0) {
     throw new UsageError(takesDirectory ? 'backup needs one directory' : `${command} takes no directory`)
   }
-  if (command !== 'sweep' && (values['dry-run'] || values.unknown)) throw new UsageError(`${command} has no options`)
+  const given = Object.keys(values)
+  const known = OPTIONS[command] ?? []
+  const foreign = given.find((name) => !known.includes(name))
+  if (foreign !== undefined) {
+    throw new UsageError(known.length === 0 ? `${command} has no options` : `${command} has no option --${foreign}`)
+  }
+  const dryRun = values['dry-run'] ?? false
   switch (command) {
     case 'verify':
       return (await import('./commands/verify.ts')).verify(readConfig())
@@ -49,9 +71,14 @@ async function run(command: string, argv: readonly string[]): Promise<number> {
       return (await import('./commands/backup.ts')).backup(readConfig(), directory as string)
     case 'check-store':
       return (await import('./commands/check-store.ts')).checkStore(readStore())
+    case 'migrate': {
+      const { to, 'remove-others': removeOthers = false } = values
+      if (!to) throw new UsageError('migrate needs --to and a file of settings')
+      return (await import('./commands/migrate.ts')).migrate(readConfig(), { to, dryRun, removeOthers })
+    }
     default: {
       const { sweep } = await import('./commands/sweep.ts')
-      return sweep(readConfig(), { dryRun: values['dry-run'] ?? false, unknown: values.unknown ?? false })
+      return sweep(readConfig(), { dryRun, unknown: values.unknown ?? false })
     }
   }
 }
@@ -71,6 +98,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     case 'verify':
     case 'backup':
     case 'sweep':
+    case 'migrate':
     case 'check-store':
       try {
         process.exitCode = await run(command, rest)

@@ -3,7 +3,7 @@
  *
  * The database is copied first, in one step. The recordings that the copy knows never change, so that a link taken later
  * is as good; one that was deleted in the meantime leaves the copy as well. DIR appears when all of it is there, and has
- * the form of a data directory.
+ * the form of a data directory. Over PostgreSQL and a bucket it is another thing: `backup-lists.ts`.
  */
 import { createHash } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
@@ -19,8 +19,9 @@ import { openUploadsGone } from '../db/uploads.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import type { DiskLibrary } from '../storage/disk/disk-library.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
+import { makeLists } from './backup-lists.ts'
 import { everyRecording } from './every-recording.ts'
-import { openExisting } from './existing.ts'
+import { openExistingFiles } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
@@ -118,7 +119,7 @@ async function sha256OfFile(file: string): Promise<string> {
 }
 
 async function make(config: Config, folder: string): Promise<number> {
-  const existing = await openExisting(config, openForReading(config.databaseFile))
+  const existing = await openExistingFiles(config, openForReading(config.databaseFile))
   const { db: live, library } = existing
   try {
     const database = path.join(folder, 'recordings.db')
@@ -167,7 +168,6 @@ async function objectionTo(config: Config, target: string): Promise<string | und
 
 /** @returns the exit code: 1 when a recording could not be taken in; the rest is there all the same */
 export async function backup(config: Config, directory: string): Promise<number> {
-  if (config.postgres) throw new Error('backup copies a database file: of PostgreSQL, pg_dump makes the copy')
   const target = path.resolve(directory)
   const objection = await objectionTo(config, target)
   if (objection !== undefined) {
@@ -176,7 +176,7 @@ export async function backup(config: Config, directory: string): Promise<number>
   }
   const partial = await mkdtemp(`${target}.partial-`)
   try {
-    const code = await make(config, partial)
+    const code = await (config.postgres ? makeLists : make)(config, partial)
     await rename(partial, target)
     await syncDirectory(path.dirname(target))
     return code

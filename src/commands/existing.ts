@@ -2,6 +2,7 @@
  * What a server has made, as commands find it. They open what is there and make nothing: a mistyped name is told, and not
  * answered with an empty database.
  */
+import { tmpdir } from 'node:os'
 import type { Config } from '../config/config.ts'
 import type { Reading } from '../db/database.ts'
 import { knowsRecordings } from '../db/recordings.ts'
@@ -9,16 +10,25 @@ import { openForReading } from '../db/sqlite.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
 import { DiskStaging } from '../storage/disk/disk-staging.ts'
+import type { Library } from '../storage/library.ts'
 import type { Staging } from '../storage/staging.ts'
 
 /** Tables that are read, and closed afterwards. */
 type Tables = Reading & { close(): Promise<void> }
 
-export interface Existing<Db extends Tables = Tables> {
-  db: Db
-  /** Its directory may be missing. */
+/** Where bytes lie, opened. */
+export interface Places {
   staging: Staging
-  library: DiskLibrary
+  library: Library
+  /** Where recordings lie, in the words of an operator. */
+  place: string
+  /** Whether the library tells what it has in the order of its keys, with their sizes, many at once. */
+  isListed: boolean
+  close(): void
+}
+
+export interface Existing<Db extends Tables = Tables> extends Omit<Places, 'close'> {
+  db: Db
   /** Whether the tables know a recording at all. */
   isUsed: boolean
   close(): Promise<void>
@@ -31,25 +41,38 @@ export async function openTables({ postgres, databaseFile }: Config): Promise<Ta
   return readPostgres(postgres)
 }
 
-/**
- * @param db is closed with the rest, and when this fails
- * @throws a sentence for the operator when something is missing, or is not what it should be
- */
-export async function openExisting<Db extends Tables>(config: Config, db: Db): Promise<Existing<Db>> {
+/** The bucket. Files without a name, which large finishes need, lie where the system has its temporary ones. */
+export async function openBucket(store: NonNullable<Config['store']>): Promise<Places> {
+  const { openS3Stores } = await import('../storage/s3/s3-stores.ts')
+  const opened = await openS3Stores(store, tmpdir())
+  const { staging, library, store: bucket } = opened
+  return { staging, library, place: bucket.place, isListed: true, close: () => opened.close() }
+}
+
+/** The directories, which have to be there. */
+export async function openDisk({ recordingsDir, uploadsDir }: Config): Promise<Places & { library: DiskLibrary }> {
+  const library = await openDiskLibrary(recordingsDir)
+  const staging = new DiskStaging({ directory: uploadsDir, library })
+  return { staging, library, place: recordingsDir, isListed: false, close: () => library.close() }
+}
+
+async function openExistingDisk(config: Config) {
+  await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
+  return openDisk(config)
+}
+
+async function openWith<Db extends Tables, P extends Places>(config: Config, db: Db, open: () => Promise<P>) {
   try {
-    const name = config.postgres?.url ?? config.databaseFile
     const isUsed = await knowsRecordings(db).catch((error) => {
-      throw new Error(`${name} is no database of this service: ${(error as Error).message}`)
+      throw new Error(`${nameOf(config)} is no database of this service: ${(error as Error).message}`)
     })
-    await assertDirectory(config.recordingsDir, 'RECORDINGS_DIR')
-    const library = await openDiskLibrary(config.recordingsDir)
+    const places = await open()
     return {
+      ...places,
       db,
-      staging: new DiskStaging({ directory: config.uploadsDir, library }),
-      library,
       isUsed,
       async close() {
-        library.close()
+        places.close()
         await db.close()
       },
     }
@@ -58,6 +81,23 @@ export async function openExisting<Db extends Tables>(config: Config, db: Db): P
     throw error
   }
 }
+
+/**
+ * @param db is closed with the rest, and when this fails
+ * @throws a sentence for the operator when something is missing, or is not what it should be
+ */
+export const openExisting = <Db extends Tables>(config: Config, db: Db): Promise<Existing<Db>> =>
+  openWith(config, db, () => (config.store ? openBucket(config.store) : openExistingDisk(config)))
+
+/** The same, where recordings are files. */
+export const openExistingFiles = <Db extends Tables>(
+  config: Config,
+  db: Db,
+): Promise<Existing<Db> & { library: DiskLibrary }> => openWith(config, db, () => openExistingDisk(config))
+
+/** The database, in the words of an operator: without its password. */
+export const nameOf = ({ postgres, databaseFile }: Pick<Config, 'postgres' | 'databaseFile'>): string =>
+  postgres ? `${postgres.url}` : databaseFile
 
 /** @throws a sentence for the operator */
 export async function assertDirectory(directory: string, setting: string): Promise<void> {

@@ -1,7 +1,8 @@
 /**
  * `call-recordings sweep`: what the server does by itself, done or shown; and what only an operator may have done.
  *
- * With `--dry-run` it only reads, and works beside a running server; without, the server must be down.
+ * With `--dry-run` it only reads, and works beside a running server. Without, a server on this disk must be down, since it
+ * has its directory alone; over PostgreSQL and a bucket the command is one more instance, and works beside the others.
  */
 import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -11,7 +12,7 @@ import { createService } from '../service.ts'
 import { type Stranger, strangers } from '../uploads/strangers.ts'
 import { planSweep } from '../uploads/sweep-plan.ts'
 import type { Step } from '../uploads/sweep-steps.ts'
-import { assertDirectory, type Existing, openExisting, openTables } from './existing.ts'
+import { assertDirectory, type Existing, nameOf, openExisting, openTables } from './existing.ts'
 import { inUnits } from './progress.ts'
 
 export interface SweepOptions {
@@ -60,12 +61,17 @@ async function* judged(parts: Parameters<typeof strangers>[0]) {
   if (young > 0) say(`${young} younger than an hour ${young === 1 ? 'was' : 'were'} passed over`)
 }
 
+/** Beside a bucket, uploads need no directory. */
+async function assertUploads({ store, uploadsDir }: Config): Promise<void> {
+  if (!store) await assertDirectory(uploadsDir, 'RECORDINGS_UPLOADS_DIR')
+}
+
 async function plan(config: Config, clock: Clock): Promise<void> {
   const { db, staging, library, close } = await openExisting(config, await openTables(config))
   const parts = { db, staging, library, clock, limits: config.uploads }
   let steps = 0
   try {
-    await assertDirectory(config.uploadsDir, 'RECORDINGS_UPLOADS_DIR')
+    await assertUploads(config)
     for await (const step of planSweep(parts)) {
       if (step.act !== 'report') steps += 1
       say(sentence(step))
@@ -95,7 +101,8 @@ async function carryOut(config: Config, setUnknownAside: boolean, clock: Clock):
       }
       const to = await library.quarantine(stranger.file, clock.now())
       steps += 1
-      say(`set aside recordings/${stranger.file} (${inUnits(stranger.bytes)}): for a week in recordings/${to}`)
+      const place = config.store ? to : `recordings/${to}`
+      say(`set aside recordings/${stranger.file} (${inUnits(stranger.bytes)}): for a week in ${place}`)
     }
     say(steps === 0 ? 'there was nothing to do' : `${steps} done`)
   } finally {
@@ -121,19 +128,19 @@ async function areMostlyMissing({ db, library }: Pick<Existing, 'db' | 'library'
 /** What speaks against it, of what is there; undefined when nothing does. */
 async function objectionTo(config: Config, { unknown }: SweepOptions): Promise<string | undefined> {
   const existing = await openExisting(config, await openTables(config))
-  const { isUsed } = existing
+  const { isUsed, place } = existing
   const isElsewhere = unknown && isUsed && (await areMostlyMissing(existing))
   await existing.close()
-  await assertDirectory(config.uploadsDir, 'RECORDINGS_UPLOADS_DIR')
+  await assertUploads(config)
   if (isElsewhere) {
-    return (
-      `Most recordings that the database knows are not in ${config.recordingsDir}: nothing was done. ` +
-      'Is it the directory of this database (RECORDINGS_DIR)?'
-    )
+    const asked = config.store
+      ? 'bucket of this database (RECORDINGS_STORE)'
+      : 'directory of this database (RECORDINGS_DIR)'
+    return `Most recordings that the database knows are not in ${place}: nothing was done. Is it the ${asked}?`
   }
   if (!unknown || isUsed) return undefined
   return (
-    `The database ${config.databaseFile} knows no recording, so that all would be unknown: nothing was done. ` +
+    `The database ${nameOf(config)} knows no recording, so that all would be unknown: nothing was done. ` +
     'Is it the one of these recordings?'
   )
 }

@@ -1,26 +1,29 @@
 /**
  * `call-recordings verify`: reads every recording and compares its size and SHA-256 with its row.
  *
- * Only reads; works beside a running server.
+ * Only reads; works beside running servers. Of a bucket, a list tells what is missing, or is of another size.
  */
 import { createHash } from 'node:crypto'
 import type { Config } from '../config/config.ts'
 import { isRecorded, recordingTotals } from '../db/recordings.ts'
-import type { Recording } from '../db/schema.ts'
 import type { Library } from '../storage/library.ts'
-import { everyRecording } from './every-recording.ts'
-import { openExisting, openTables } from './existing.ts'
+import { type Existing, openExisting, openTables } from './existing.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
+import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
 
 const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
 
-/** What is wrong with a recording's file; undefined when nothing is. */
-async function faultOf(library: Library, recording: Recording, progress: Progress): Promise<string | undefined> {
+/** What is wrong with a recording's bytes; undefined when nothing is. */
+async function faultOf(
+  library: Library,
+  { recording, size }: SizedRecording,
+  progress: Progress,
+): Promise<string | undefined> {
+  if (size === undefined) return 'cannot be read: ENOENT'
+  if (size !== recording.size) return `has ${size} bytes instead of ${recording.size}`
   try {
     const bytes = await library.acquire(recording.path)
     try {
-      const { size } = bytes
-      if (size !== recording.size) return `has ${size} bytes instead of ${recording.size}`
       const hash = createHash('sha256')
       for await (const piece of bytes.range(0, size - 1)) {
         hash.update(piece)
@@ -36,6 +39,10 @@ async function faultOf(library: Library, recording: Recording, progress: Progres
   }
 }
 
+async function* each(existing: Existing): AsyncGenerator<SizedRecording> {
+  for await (const page of sizedRecordings(existing)) yield* page
+}
+
 /** @returns the exit code: 1 when a recording is damaged */
 export async function verify(config: Config): Promise<number> {
   const existing = await openExisting(config, await openTables(config))
@@ -46,8 +53,9 @@ export async function verify(config: Config): Promise<number> {
     let count = 0
     let bytes = 0
     let damaged = 0
-    for await (const recording of everyRecording(db)) {
-      const fault = await faultOf(library, recording, progress)
+    for await (const sized of each(existing)) {
+      const { recording } = sized
+      const fault = await faultOf(library, sized, progress)
       if (fault !== undefined && !(await isRecorded(db, recording.id))) continue
       count += 1
       bytes += recording.size

@@ -9,6 +9,7 @@ import { contradictions } from './contradictions.ts'
 import { isQuoted, shown, unknown } from './faults.ts'
 import { namedPaths } from './named-paths.ts'
 import {
+  HIDDEN,
   KEY_SETTINGS,
   type LogLevel,
   SECRETS,
@@ -145,6 +146,31 @@ export function readConfig(env: Environment = process.env): Config {
   const all = [...unknownFaults, ...faults, ...contradictions(values, keys)]
   if (all.length > 0) throw new ConfigError(all)
   return deepFreeze(toConfig(values as Sound))
+}
+
+/** The settings that are given, by their names; a secret's value is left out. */
+export function givenSettings(env: Environment = process.env): [SettingName, string | undefined][] {
+  return (Object.keys(SETTINGS) as SettingName[]).flatMap((name) => {
+    const given = textOf(env, name)
+    return given === undefined ? [] : [[name, HIDDEN.includes(name) ? undefined : given]]
+  })
+}
+
+/**
+ * The settings of another service than the environment's. Where its store's SDK looks by itself (`AWS_*`), it is put: there is
+ * one such place in a process.
+ *
+ * @throws ConfigError, also where the environment has something else there
+ */
+export function readOther(env: Environment): Config {
+  const config = readConfig(env)
+  const own = Object.entries(env).filter(([name, value]) => name.startsWith('AWS_') && value)
+  const faults = own
+    .filter(([name, value]) => (process.env[name] ?? value) !== value)
+    .map(([name]) => `${name} is another one in the environment: expected one for both`)
+  if (faults.length > 0) throw new ConfigError(faults)
+  for (const [name, value] of own) process.env[name] = value
+  return config
 }
 
 function textOf(env: Environment, name: SettingName): string | undefined {

@@ -1,6 +1,6 @@
 /** Files of deleted recordings that are still to be removed. */
-import { asc, eq, gt, sql } from 'drizzle-orm'
-import { bind, kept, type Reading, type Statement } from './database.ts'
+import { asc, eq, gt, inArray, sql } from 'drizzle-orm'
+import { bind, kept, once, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { tombstones } from './schema.ts'
 
@@ -20,3 +20,16 @@ export const tombstoneGone = (path: string): Statement => bind(remove, { path })
 
 /** Some of them by their path, which stands for an id. */
 export const tombstonesAfter = (db: Reading, after: string, limit: number) => db.all(page, { after, limit })
+
+/** Those of the paths that have one. */
+export const tombstonesAmong = async (db: Reading, paths: readonly string[]): Promise<string[]> => {
+  const rows = await db.all(
+    once((orm) =>
+      orm
+        .select({ path: tombstones.path })
+        .from(tombstones)
+        .where(inArray(tombstones.path, [...paths])),
+    ),
+  )
+  return rows.map(({ path }) => path)
+}

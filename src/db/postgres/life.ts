@@ -19,7 +19,10 @@ const RETRY_AFTER_AT_MOST_MS = 2_000
 /** As many bits as `randomInt` gives: a JavaScript number holds them, also where a driver reads 64-bit integers as one. */
 const NUMBERS = 2 ** 48 - 1
 
-const LEAD = `select pg_try_advisory_lock(hashtextextended('call-recordings ' || $1::text, 0)) as has`
+const LEAD_KEY = `hashtextextended('call-recordings ' || $1::text, 0)`
+const LEAD = `select pg_try_advisory_lock(${LEAD_KEY}) as has`
+/** Whether an instance has the lead; it is not taken for longer than it takes to ask. */
+export const IS_LED = `select not pg_try_advisory_xact_lock_shared(${LEAD_KEY}) as led`
 
 /** The channel on which the instance with this number listens. */
 export const channelOf = (number: string) => `call_recordings_${number}`

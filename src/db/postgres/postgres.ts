@@ -8,6 +8,7 @@ import pg from 'pg'
 import { passing } from '../../errors.ts'
 import type { Database, Query, Reading, Statement, Values } from '../database.ts'
 import { Turns } from './alone.ts'
+import { IS_LED } from './life.ts'
 import { bringUpToDate } from './migrations.ts'
 import { type ConnectionOptions, Connections } from './postgres-connections.ts'
 import { type DeadlineMs, untilPassed } from './postgres-faults.ts'
@@ -57,6 +58,17 @@ export async function openPostgres(options: ConnectionOptions): Promise<Postgres
 export const readPostgres = (options: ConnectionOptions): Reading & { close(): Promise<void> } => {
   readNumbers()
   return over(new Connections(options))
+}
+
+/** Whether an instance that lives has the lead of something. */
+export async function isLed(options: ConnectionOptions, what: 'sweep'): Promise<boolean> {
+  const db = over(new Connections(options))
+  try {
+    const { rows } = await db.query({ text: IS_LED, values: [what] })
+    return rows[0]?.led === true
+  } finally {
+    await db.close()
+  }
 }
 
 function over(connections: Connections): PostgresDatabase {
