@@ -120,7 +120,7 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
   let bucket: Bucket
 
   beforeAll(async () => {
-    s3 = await startS3(afterwards)
+    s3 = await startS3()
   })
 
   async function elsewhere(): Promise<Home> {
