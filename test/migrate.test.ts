@@ -121,6 +121,7 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
 
   beforeAll(async () => {
     s3 = await startS3()
+    withCredentials()
   })
 
   async function elsewhere(): Promise<Home> {
@@ -355,7 +356,6 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     const said: string[] = []
     const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((line) => said.push(String(line)) > 0)
     onTestFinished(() => stdout.mockRestore())
-    withCredentials()
     expect(await sweep(config, { dryRun: true, unknown: false }, later)).toBe(0)
     expect(said).toContain(`unknown  recordings/${unknown} (2.0 KiB): no row has ever heard of it\n`)
     expect(await sweep(config, { dryRun: false, unknown: true }, later)).toBe(0)

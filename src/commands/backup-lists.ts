@@ -12,20 +12,22 @@ import { type Existing, nameOf, openExisting, openTables } from './existing.ts'
 import { inUnits } from './progress.ts'
 import { sizedRecordings } from './sized-recordings.ts'
 
-const text = (database: string, place: string) => `\
-This is the part of a backup that PostgreSQL and the bucket do not make themselves. It holds no tables and no recordings:
-
-  tables      pg_dump --format=custom ${database} > DIR/tables.dump
-              or the archiving of your PostgreSQL. Make it before you copy the bucket: all that it names is there then.
-  recordings  ${place}recordings/
-              by the versioning of the bucket, or a copy of it elsewhere. Recordings are never changed, only deleted.
-  secrets     where you keep secrets: those that are empty in settings.env, and the credentials of the bucket
-
-SHA256SUMS has the sum of every recording: where a copy of the bucket lies in a folder, sha256sum -c compares it. After a
-restore, call-recordings verify does so with the tables, and call-recordings sweep --dry-run names what they do not know.
-Uploads on their way are in the tables and under ${place}uploads/. Where those objects are gone, their clients are told 410 and
-begin again.
-`
+const text = (database: string, place: string): string =>
+  [
+    'This is the part of a backup that PostgreSQL and the bucket do not make themselves. It holds no tables and no recordings:',
+    '',
+    `  tables      pg_dump --format=custom ${database} > DIR/tables.dump`,
+    '              or the archiving of your PostgreSQL. Make it before you copy the bucket: all that it names is there then.',
+    `  recordings  ${place}recordings/`,
+    '              by the versioning of the bucket, or a copy of it elsewhere. Recordings are never changed, only deleted.',
+    '  secrets     where you keep secrets: those that are empty in settings.env, and the credentials of the bucket',
+    '',
+    'SHA256SUMS has the sum of every recording: where a copy of the bucket lies in a folder, sha256sum -c compares it. After a',
+    'restore, call-recordings verify does so with the tables, and call-recordings sweep --dry-run names what they do not know.',
+    `Uploads on their way are in the tables and under ${place}uploads/. Where those objects are gone, their clients are told 410 and`,
+    'begin again.',
+    '',
+  ].join('\n')
 
 async function write(file: string, pieces: AsyncIterable<string> | Iterable<string>): Promise<void> {
   const handle = await open(file, 'wx', 0o600)

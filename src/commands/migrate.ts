@@ -7,8 +7,8 @@
  */
 import type { Config } from '../config/config.ts'
 import { recordingTotals } from '../db/recordings.ts'
+import { type Move, newTally, type Tally } from './both-ends.ts'
 import { lookAtTarget, openSource, openTarget, readTarget, type Source, sharedBy, type Target } from './homes.ts'
-import { type Move, newTally, type Tally } from './move.ts'
 import { moveDeletions, moveRecordings } from './move-recordings.ts'
 import { moveLeads, moveTombstones } from './move-rows.ts'
 import { moveUploads } from './move-uploads.ts'

@@ -7,8 +7,8 @@ import { uploadCopied } from '../db/copying.ts'
 import type { ChunkRow, UploadRow } from '../db/schema.ts'
 import type { Staged, Stretch } from '../storage/staging.ts'
 import { stretchOf } from '../uploads/ledger.ts'
+import { isSame, type Move, named } from './both-ends.ts'
 import type { Source } from './homes.ts'
-import { isSame, type Move, named } from './move.ts'
 
 /** Whether its bytes are chunks still, by rows of their own. */
 export const isOfChunks = ({ door, state, length }: UploadRow): boolean =>

@@ -9,7 +9,7 @@ import type { Recording } from '../db/schema.ts'
 import { tombstonesAmong } from '../db/tombstones.ts'
 import { newId } from '../ids.ts'
 import { STEP } from '../uploads/sweep-steps.ts'
-import { byId, isSame, type Move, named, readable } from './move.ts'
+import { byId, isSame, type Move, named, readable } from './both-ends.ts'
 import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
 
 /** Recordings that are on their way at once. */
@@ -45,7 +45,7 @@ async function moveOne(move: Move, { recording, size }: SizedRecording, there: R
     return
   }
   if (write) {
-    const fault = await carry(move, recording, write).catch((error) => `cannot be carried over: ${readable(error)}`)
+    const fault = await carried(move, recording, there ? undefined : write)
     if (fault !== undefined) {
       // Deleted meanwhile.
       if (await isRecorded(source.db, id)) tally.faults.push(`recording ${id} (${path}): ${fault}`)
@@ -56,8 +56,20 @@ async function moveOne(move: Move, { recording, size }: SizedRecording, there: R
   tally.recordings.writtenBytes += recording.size
 }
 
-/** @returns what is wrong with its bytes; undefined when it is at the target */
-async function carry(move: Move, recording: Recording, write: NonNullable<Move['write']>): Promise<string | undefined> {
+/** @param write where its row is not there yet @returns what is wrong with it; undefined when it is at the target */
+async function carried(move: Move, recording: Recording, write: Move['write']): Promise<string | undefined> {
+  try {
+    const fault = await carry(move, recording)
+    if (fault !== undefined || !write) return fault
+    const changes = await write(...(await named(move, recording)), recordingCopied(recording))
+    return changes.at(-1) === 0 ? 'another one has its path or its upload there' : undefined
+  } catch (error) {
+    return `cannot be carried over: ${readable(error)}`
+  }
+}
+
+/** @returns what is wrong with its bytes; undefined when they are at the target */
+async function carry(move: Move, recording: Recording): Promise<string | undefined> {
   const { source, target, progress } = move
   const { path, size, sha256 } = recording
   const bytes = await source.library.acquire(path)
@@ -74,19 +86,20 @@ async function carry(move: Move, recording: Recording, write: NonNullable<Move['
       failed = error
     }
   }
+  const stream = Readable.from(read(), { objectMode: false })
   try {
     if (bytes.size !== size) return `has ${bytes.size} bytes instead of ${size}`
-    const written = await staged.append(Readable.from(read(), { objectMode: false }), 0, { length: size })
+    const written = await staged.append(stream, 0, { length: size })
     if (failed ?? written.error) throw failed ?? written.error
     const came = await staged.sha256(size)
     if (came !== sha256) return `has SHA-256 ${came} instead of ${sha256}`
     await staged.moveTo(path)
   } finally {
+    stream.destroy()
     bytes.release()
     await staged.discard().catch(() => {})
   }
-  const changes = await write(...(await named(move, recording)), recordingCopied(recording))
-  return changes.at(-1) === 0 ? 'another one has its path or its upload there' : undefined
+  return undefined
 }
 
 /** Recordings that the target alone has: deleted at the source since they were carried over, or made at the target. */

@@ -11,7 +11,7 @@ import {
 import type { Reading, Statement } from '../db/database.ts'
 import { tombstonesAfter } from '../db/tombstones.ts'
 import { pages, STEP } from '../uploads/sweep-steps.ts'
-import { byId, isSame, type Move } from './move.ts'
+import { byId, isSame, type Move } from './both-ends.ts'
 
 interface Kind<Row> {
   what: 'lead' | 'call'

@@ -14,7 +14,7 @@ import { segmentsAdded, segmentsDropped, segmentsOf } from '../db/segments.ts'
 import { uploadById } from '../db/uploads.ts'
 import { STEP } from '../uploads/sweep-steps.ts'
 import { isOpen } from '../uploads/upload.ts'
-import { byId, isSame, type Move, named, readable } from './move.ts'
+import { byId, isSame, type Move, named, readable } from './both-ends.ts'
 import { isOfChunks, moveChunks } from './move-chunks.ts'
 import { sha256OfStaged, stagedBytes } from './staged-bytes.ts'
 

@@ -10,7 +10,7 @@ import type { Library } from '../library.ts'
 import { probeDirectory, syncDirectory } from './durability.ts'
 import { fileReader } from './file-reader.ts'
 import { daysSetAside, discardIn, INCOMING, leftoversIn, libraryEntries, setAside } from './library-entries.ts'
-import { moveFile } from './move.ts'
+import { moveFile } from './move-file.ts'
 import { createOpenFiles } from './open-files.ts'
 import { roomIn } from './room.ts'
 
