@@ -2,7 +2,6 @@ import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { callLogs, leads, recordings } from '../src/db/schema.ts'
 import type { Staged } from '../src/storage/staging.ts'
-import { isS3 } from './support/home.ts'
 import { legacyClient } from './support/legacy.ts'
 import { failingMoves, handlesOf, jsonOf, startService, type TestLead } from './support/service.ts'
 import { asStatement, tablesOf } from './support/tables.ts'
@@ -131,8 +130,6 @@ describe('an upload that is just being finished', () => {
     const files = async () => (await harness.files('recordings')).filter((file) => file.startsWith(`${lead.leadId}/`))
     expect(await files()).toHaveLength(1)
     expect((await legacy.cancel(lead, id)).status).toBe(200)
-    // In a bucket a finish may still be putting it there: the sweep looks again and again.
-    if (isS3) await harness.service.sweep.run()
     expect(await files()).toEqual([])
     expect((await finish()).status).toBe(409)
     expect(await recordingsOf(lead)).toEqual([])

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { onDisk } from './support/home.ts'
 import { base64, type Fields, legacyClient } from './support/legacy.ts'
 import { connectTo } from './support/raw.ts'
-import { jsonOf, movingClock, startService, tokenFor } from './support/service.ts'
+import { idsStaged, jsonOf, movingClock, startService, tokenFor } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 const clock = movingClock()
@@ -18,9 +18,6 @@ const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 type Lead = Awaited<ReturnType<typeof harness.lead>>
 const bytesOf = async (lead: Lead, recordingId: unknown) =>
   Buffer.from(await (await harness.api('GET', `${lead.recordings}/${recordingId}`)).arrayBuffer())
-
-/** A file has the name of its upload, and objects are under it; what waits on disk is elsewhere. */
-const uploadsThere = async () => [...new Set((await harness.files('uploads')).map((file) => file.split('/')[0]))]
 
 /** Expects a failure as the legacy clients read it, with this status and code. */
 async function expectError(res: Response, status: number, code: string): Promise<Record<string, unknown>> {
@@ -67,7 +64,7 @@ describe('chunks in order', () => {
     const bytes = noise(30_000)
     for (let i = 0; i < 3; i++) {
       await legacy.append(lead, id, i, bytes.subarray(i * 10_000, (i + 1) * 10_000))
-      expect(await uploadsThere()).toEqual([id])
+      expect(await idsStaged(harness)).toEqual([id])
     }
     await legacy.cancel(lead, id)
   })
@@ -106,7 +103,7 @@ describe('chunks in any order', () => {
       chunks_received: 4,
       bytes_received: 270_013,
     })
-    expect(await uploadsThere()).toEqual([id])
+    expect(await idsStaged(harness)).toEqual([id])
     const recording = await jsonOf(await legacy.finalize(lead, id, 4))
     expect(await bytesOf(lead, recording.id)).toEqual(Buffer.concat(parts))
     await expect.poll(() => harness.files('uploads')).toEqual([])
@@ -130,7 +127,7 @@ describe('chunks in any order', () => {
       const res = await legacy.append(lead, id, i, parts[i] as Buffer)
       expect(res.status).toBe(202)
     }
-    expect(await uploadsThere()).toEqual([id])
+    expect(await idsStaged(harness)).toEqual([id])
     const [one, two] = await Promise.all([legacy.append(lead, id, 3, 'QUJD'), legacy.append(lead, id, 3, 'QUJD')])
     expect([one.status, two.status]).toEqual([202, 202])
     expect(await jsonOf(two)).toMatchObject({ chunks_received: 4, bytes_received: 15_003 })

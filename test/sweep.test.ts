@@ -6,7 +6,8 @@ import { leads, recordings, uploads } from '../src/db/schema.ts'
 import { strangers } from '../src/uploads/strangers.ts'
 import { planSweep } from '../src/uploads/sweep-plan.ts'
 import type { Step } from '../src/uploads/sweep-steps.ts'
-import { movingClock, startService } from './support/service.ts'
+import { onDisk } from './support/home.ts'
+import { failingMoves, idsStaged, movingClock, startService } from './support/service.ts'
 import { asStatement, tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
@@ -59,28 +60,22 @@ describe('an upload that is silent', () => {
     expect(await plan()).toContainEqual({ act: 'expire', uploadId: idOf(url), offset: 200 })
     // Expired in the client's eyes before the sweep has come.
     expect((await tus.head(url)).status).toBe(410)
-    expect(await harness.files('uploads')).toContain(idOf(url))
+    expect(await idsStaged(harness)).toContain(idOf(url))
     await sweep()
     expect((await tus.head(url)).status).toBe(410)
     expect((await tus.patch(url, 200, noise(1))).status).toBe(410)
-    expect(await harness.files('uploads')).not.toContain(idOf(url))
+    expect(await idsStaged(harness)).not.toContain(idOf(url))
   })
 
   test('but whole is finished instead, however long it has waited', async () => {
     const lead = await harness.lead()
     const bytes = noise(500)
     const url = await tus.begin(lead, bytes.length)
-    await tus.patch(url, 0, bytes.subarray(0, 499))
-    // As after a crash between the last byte's commit and the finish.
-    await writeFile(at('uploads', idOf(url)), bytes)
-    await harness.service.db.write(
-      asStatement((orm) =>
-        orm
-          .update(uploads)
-          .set({ offset: 500 })
-          .where(eq(uploads.id, idOf(url))),
-      ),
-    )
+    // All its bytes are recorded, as after a crash just before the finish.
+    const mend = failingMoves(harness.service, 'before')
+    expect((await tus.patch(url, 0, bytes)).status).toBe(503)
+    mend()
+    expect(await idsStaged(harness)).toContain(idOf(url))
     clock.advance(30 * HOUR)
     await harness.restart()
     await sweep()
@@ -107,19 +102,20 @@ describe('an upload that is silent', () => {
     await intoCore()
     await expect(harness.service.ingest.finish(idOf(url))).rejects.toMatchObject({ status: 403 })
     await sweep()
-    expect(await harness.files('uploads')).toContain(idOf(url))
+    expect(await idsStaged(harness)).toContain(idOf(url))
     clock.advance(25 * HOUR)
     await sweep()
-    expect(await harness.files('uploads')).not.toContain(idOf(url))
+    expect(await idsStaged(harness)).not.toContain(idOf(url))
     await giveTo('telecaller-a')
     expect((await tus.head(url)).status).toBe(410)
   })
 })
 
+// In a bucket, rows tell what is there; its sweep has tests of its own.
 describe('bytes that belong to nothing', () => {
   const stray = '6b3f5d0e-7c1b-4a52-9c55-0a1b2c3d4e5f'
 
-  test('are removed when they are old enough, and only then', async () => {
+  onDisk('are removed when they are old enough, and only then', async () => {
     const files = [
       at('uploads', stray),
       at('uploads', `${stray}.chunks/3-aa`),
@@ -148,7 +144,7 @@ describe('bytes that belong to nothing', () => {
     expect((await plan()).filter((step) => step.act === 'remove')).toEqual([])
   })
 
-  test('are not what an operator put there, nor the file of an upload that is open', async () => {
+  onDisk('are not what an operator put there, nor the file of an upload that is open', async () => {
     const url = await tus.begin(await harness.lead(), 1_000)
     await tus.patch(url, 0, noise(100))
     await put(at('uploads', 'README'))
@@ -162,7 +158,7 @@ describe('bytes that belong to nothing', () => {
     await tus.terminate(url)
   })
 
-  test('are not the parts of an upload that still gathers them', async () => {
+  onDisk('are not the parts of an upload that still gathers them', async () => {
     const { db } = harness.service
     const url = await tus.begin(await harness.lead(), 1_000)
     const part = await tus.begin(await harness.lead(), 500)
@@ -182,7 +178,7 @@ describe('bytes that belong to nothing', () => {
     await tus.patch(url, 2, noise(1))
     clock.advance(23 * HOUR)
     await sweep()
-    expect(await harness.files('uploads')).toContain(idOf(part))
+    expect(await idsStaged(harness)).toContain(idOf(part))
     expect(
       await tablesOf(harness)
         .select()
@@ -193,10 +189,10 @@ describe('bytes that belong to nothing', () => {
     await harness.restart()
     expect((await tus.terminate(url)).status).toBe(204)
     await harness.service.sweep.runWhole()
-    expect(await harness.files('uploads')).not.toContain(idOf(part))
+    expect(await idsStaged(harness)).not.toContain(idOf(part))
   })
 
-  test('in the recordings directory go when a row accounts for them: its recording was deleted', async () => {
+  onDisk('in the recordings directory go when a row accounts for them: its recording was deleted', async () => {
     const { lead, row } = await record()
     const { db } = harness.service
     await db.write(asStatement((orm) => orm.delete(recordings).where(eq(recordings.id, row.id))))
@@ -206,7 +202,7 @@ describe('bytes that belong to nothing', () => {
     expect(lead.leadId).toBe(row.leadId)
   })
 
-  test('in the recordings directory stay when no row has ever heard of them', async () => {
+  onDisk('in the recordings directory stay when no row has ever heard of them', async () => {
     const unknown = 'lead-x/call-x_20260101T000000Z_0123456789ab.wav'
     await put(at('recordings', unknown))
     const known = await record()
@@ -219,7 +215,7 @@ describe('bytes that belong to nothing', () => {
     await rm(at('recordings', unknown))
   })
 
-  test('are set aside for a week in a folder of the day, and then removed by the sweep', async () => {
+  onDisk('are set aside for a week in a folder of the day, and then removed by the sweep', async () => {
     const unknown = 'lead-y/call-y_20260101T000000Z_0123456789ab.wav'
     await put(at('recordings', unknown))
     const { library } = harness.service
@@ -236,7 +232,7 @@ describe('bytes that belong to nothing', () => {
     expect(await harness.files('recordings')).not.toContain(aside)
   })
 
-  test('are no other things that lie in the recordings directory: those are told of, and left alone', async () => {
+  onDisk('are no other things that lie in the recordings directory: those are told of, and left alone', async () => {
     await put(at('recordings', 'lost+found/#123'))
     await put(at('recordings', 'notes.txt'))
     await put(at('recordings', 'README'))
@@ -266,7 +262,8 @@ test('what is recorded is never touched, nor forgotten too early', async () => {
   expect(played.status).toBe(200)
 })
 
-test('rows whose bytes are gone are reported, and stay', async () => {
+// Of millions of objects, only `verify` asks.
+onDisk('rows whose bytes are gone are reported, and stay', async () => {
   const { row, recordingId } = await record()
   const lead = await harness.lead()
   const url = await tus.begin(lead, 1_000)

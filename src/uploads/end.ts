@@ -4,6 +4,7 @@
  * Each is one transaction whose condition is in its statement: the upload is still open. What comes second, beside a finish
  * or another end, hears 409 and touches no bytes. Knows nothing of HTTP.
  */
+import { attemptsOf } from '../db/attempts.ts'
 import { dropChunks, dropStep } from '../db/chunks.ts'
 import { must, type Statement } from '../db/database.ts'
 import { segmentsDropped } from '../db/segments.ts'
@@ -48,6 +49,8 @@ export class Ends {
     if (door === 'legacy') await dropChunks(db, id)
     if (staging.segmented) {
       if (door === 'legacy') await owned.staged.beside.clear()
+      // Their rows stay: a finish at another instance may yet put its bytes there, and the sweep looks again.
+      for (const attempted of await attemptsOf(db, id)) await library.remove(attempted)
       return
     }
     for (const part of partIdsOf(owned.row)) await (ownership.remembered(part)?.staged ?? staging.of(part)).discard()

@@ -204,6 +204,11 @@ export async function startService(
   }
 }
 
+/** The uploads that have bytes of their own: a file, or objects, by their id; what waits beside a file has another name. */
+export const idsStaged = async ({ files }: TestService) => [
+  ...new Set((await files('uploads')).map((file) => file.split('/')[0])),
+]
+
 /** What all handles on staged bytes have in common, in this home: a test puts itself before one of their steps. */
 export const handlesOf = ({ ingest }: Service): Staged => Object.getPrototypeOf(ingest.staging.of(newId()))
 
