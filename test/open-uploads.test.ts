@@ -33,6 +33,9 @@ const form = (lead: TestLead) => {
   return fetch(lead.recordings, { method: 'POST', headers, body })
 }
 
+/** As old as an upload must be before another instance may say that its first bytes are not on their way. */
+const FOLLOWED_MS = 1_001
+
 /** Ends what is open, so that the tests do not stand in each other's way. */
 async function cleanUp(lead: TestLead) {
   for (const { url } of await listed(lead, tokens.crm)) await tusClient(tokens.crm).terminate(url)
@@ -137,6 +140,7 @@ describe('an upload that never got a byte', () => {
       clock.advance(10)
       idle.push(await tus.begin(lead, 10))
     }
+    clock.advance(FOLLOWED_MS)
     const next = await tus.begin(lead, 10)
     expect((await tus.head(idle[0] as string)).status).toBe(410)
     expect((await tus.head(idle[1] as string)).status).toBe(200)
@@ -150,6 +154,7 @@ describe('an upload that never got a byte', () => {
   test('gives way to as many as begin at once, and never beyond the limit', async () => {
     const lead = await harness.lead()
     for (let i = 0; i < 8; i++) await tus.begin(lead, 10)
+    clock.advance(FOLLOWED_MS)
     const urls = await Promise.all(Array.from({ length: 8 }, () => tus.begin(lead, 10)))
     const open = await listed(lead)
     expect(open.map(({ url }) => url).sort()).toEqual([...urls].sort())
@@ -166,7 +171,10 @@ describe('an upload that never got a byte', () => {
     const head = { 'Upload-Offset': '0', 'Content-Length': '10', Expect: '100-continue' }
     connection.head('PATCH', coming, { ...head, 'Content-Type': 'application/offset+octet-stream' })
     expect((await connection.answer()).status).toBe(100)
-    for (let i = 0; i < 12; i++) await tus.begin(lead, 10)
+    for (let i = 0; i < 12; i++) {
+      clock.advance(FOLLOWED_MS)
+      await tus.begin(lead, 10)
+    }
     connection.send(noise(10))
     expect((await connection.answer()).status).toBe(204)
     connection.destroy()

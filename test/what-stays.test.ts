@@ -29,11 +29,25 @@ const rowOf = async (lead: TestLead) => (await rowsOf(lead))[0]
 const recordingsOf = async (lead: TestLead) =>
   (await jsonOf(await harness.api('GET', lead.recordings))).recordings as { size: number }[]
 
-/** The disk fails once, as soon as something was written. */
-function failingDisk(code: string) {
-  vi.spyOn(handles, 'append').mockImplementationOnce(async function (this: Staged, ...args) {
-    const written = await append.apply(this, args)
-    return { ...written, error: Object.assign(new Error('the disk failed'), { code }) }
+/** The store fails once, as soon as something was written. */
+function failingStore(code: string) {
+  vi.spyOn(handles, 'append').mockImplementationOnce(async function (this: Staged, source, offset, options) {
+    // Of what failed, nothing is kept in memory for the finish.
+    const written = await append.call(this, source, offset, { ...options, length: undefined, movesOn: undefined })
+    return { ...written, error: Object.assign(new Error('the store failed'), { code }) }
+  })
+}
+
+/** The store fails once, when a chunk is to be kept. */
+function failingChunk(code: string) {
+  const error = Object.assign(new Error('the store failed'), { code })
+  const { staging } = harness.service.ingest
+  if (!staging.segmented) return vi.spyOn(handles, 'write').mockRejectedValueOnce(error)
+  const { of } = staging
+  return vi.spyOn(staging, 'of').mockImplementationOnce((...args) => {
+    const staged = of.apply(staging, args)
+    staged.beside.keep = () => Promise.reject(error)
+    return staged
   })
 }
 
@@ -68,7 +82,7 @@ const OUTCOMES = Object.keys(ENDS)
 /** Brings about what must be so before the request begins. */
 async function prepare(outcome: string) {
   if (outcome === 'timed out') await harness.restart({ RECORDINGS_IDLE_TIMEOUT: '1s' })
-  if (outcome === 'full' || outcome === 'unavailable') failingDisk(FAULTS[outcome])
+  if (outcome === 'full' || outcome === 'unavailable') failingStore(FAULTS[outcome])
 }
 
 /** As before, for the next test. */
@@ -310,9 +324,9 @@ describe('a chunk', () => {
     await expectGoesOn(lead, id)
   })
 
-  test.for(Object.entries(FAULTS))('that finds the disk %s leaves its upload as it was', async ([, code]) => {
+  test.for(Object.entries(FAULTS))('that finds the store %s leaves its upload as it was', async ([, code]) => {
     const { lead, id } = await begun()
-    vi.spyOn(handles, 'write').mockRejectedValueOnce(Object.assign(new Error('the disk failed'), { code }))
+    failingChunk(code)
     expect((await legacy.append(lead, id, 1, noise(10))).status).toBeGreaterThanOrEqual(503)
     await expectGoesOn(lead, id)
   })
