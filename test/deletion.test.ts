@@ -1,12 +1,9 @@
-import { readdir } from 'node:fs/promises'
-import path from 'node:path'
 import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
 import { recordings, tombstones, uploads } from '../src/db/schema.ts'
-import { openSqlite } from '../src/db/sqlite.ts'
 import { startProcess } from './support/process.ts'
 import { startService } from './support/service.ts'
-import { asStatement, tablesOf } from './support/tables.ts'
+import { tablesOf } from './support/tables.ts'
 import { noise, tusClient } from './support/tus.ts'
 
 test('a recording whose delete is cut off by kill -9 leaves no bytes, though its upload is long forgotten', async () => {
@@ -16,11 +13,9 @@ test('a recording whose delete is cut off by kill -9 leaves no bytes, though its
   const res = await tusClient(server.tokens.telecaller).patch(url, 0, noise(1_000))
   const recording = `${lead.recordings}/${res.headers.get('recording-id')}`
   const pathOf = (address: string) => new URL(address).pathname
-  const files = () => readdir(path.join(server.dir, 'recordings', lead.leadId))
+  const files = () => server.files('recordings')
   await server.kill()
-  const db = await openSqlite(path.join(server.dir, 'recordings.db'))
-  await db.write(asStatement((orm) => orm.delete(uploads)))
-  await db.close()
+  await tablesOf(server).delete(uploads).run()
 
   await server.restart({ RECORDINGS_TEST_CRASH_AT: 'deleted' })
   await expect(server.api('DELETE', pathOf(recording))).rejects.toThrow()

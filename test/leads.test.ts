@@ -28,7 +28,7 @@ describe('a lead', () => {
     ['half a character for a telecaller', '/leads/x', '{"telecaller_id":"\\ud800"}', 400, 'invalid_parameter'],
     ['an empty telecaller', '/leads/x', '{"telecaller_id":""}', 400, 'invalid_parameter'],
     ['what is no JSON', '/leads/x', '{', 400, 'invalid_request'],
-    ['what is no object', '/leads/x', '[]', 400, 'invalid_parameter'],
+    ['what is no object', '/leads/x', '[]', 400, 'invalid_request'],
   ] as const)('with %s is refused', async ([, path, body, status, code]) => {
     const res = await put(path, body)
     expect(res.status).toBe(status)

@@ -118,7 +118,7 @@ test('any split, order, repeat, correction and restart gives the same bytes, onc
       expect(rows.filter((row) => row.uploadId === id)).toEqual([])
     }),
     // A restart and a chunk take longer over two servers.
-    { numRuns: isS3 ? 8 : 40, endOnFailure: true },
+    { numRuns: isS3 ? 4 : 40, endOnFailure: true },
   )
 })
 

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { Upload, type UploadOptions } from 'tus-js-client'
 import { describe, expect, test } from 'vitest'
 import { cuttingProxy } from './support/cutting-proxy.ts'
+import { isS3 } from './support/home.ts'
 import { jsonOf, startService, type TestLead } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
 

@@ -44,11 +44,15 @@ function failingChunk(code: string) {
   const { staging } = harness.service.ingest
   if (!staging.segmented) return vi.spyOn(handles, 'write').mockRejectedValueOnce(error)
   const { of } = staging
-  return vi.spyOn(staging, 'of').mockImplementationOnce((...args) => {
+  const spy = vi.spyOn(staging, 'of').mockImplementation((...args) => {
     const staged = of.apply(staging, args)
-    staged.beside.keep = () => Promise.reject(error)
+    staged.beside.keep = () => {
+      spy.mockRestore()
+      return Promise.reject(error)
+    }
     return staged
   })
+  return spy
 }
 
 /** What ends a request whose body is half here. `rest` is what it has not sent. */
