@@ -287,6 +287,7 @@ onDisk('rows whose bytes are gone are reported, and stay', async () => {
 
 test('one pass takes them all, in steps', async () => {
   const { db, events } = harness.service
+  await tus.begin(await harness.lead(), 10)
   const template = (await tablesOf(harness).select().from(uploads).limit(1).get()) as typeof uploads.$inferSelect
   const lastByteAtMs = clock.now() - 25 * HOUR
   // The timer of the service may take some of them before.
