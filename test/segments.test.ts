@@ -135,10 +135,12 @@ describe.each(Object.keys(homes).filter((home) => home === 'SQLite' || hasPostgr
       uploadEnded('u', 'terminated'),
       uploadEnded('v', 'expired'),
     )
-    const first = { uploadId: 'u', key: 'k1' }
+    const first = { uploadId: 'u', key: 'k1', lastByteAtMs: 1 }
     expect(await attemptsInVain(db, { uploadId: '', key: '' }, 1)).toEqual([first])
-    expect(await attemptsInVain(db, first, 10)).toEqual([{ uploadId: 'v', key: 'k3' }])
+    expect(await attemptsInVain(db, first, 10)).toEqual([{ uploadId: 'v', key: 'k3', lastByteAtMs: 1 }])
     await db.write(attemptGone(first))
-    expect(await attemptsInVain(db, { uploadId: '', key: '' }, 1)).toEqual([{ uploadId: 'v', key: 'k3' }])
+    expect(await attemptsInVain(db, { uploadId: '', key: '' }, 1)).toEqual([
+      { uploadId: 'v', key: 'k3', lastByteAtMs: 1 },
+    ])
   })
 })
