@@ -26,7 +26,7 @@ const FILES = [
 /** What a client sees, over PostgreSQL and a bucket instead of SQLite and a disk: the same files. */
 export default defineConfig({
   test: {
-    include: FILES.map((name) => `test/${name}.test.ts`),
+    include: [...FILES.map((name) => `test/${name}.test.ts`), 'test/elsewhere/*.test.ts'],
     globalSetup: ['test/support/elsewhere.ts', 'test/support/shared-servers.ts'],
     env: { TEST_DATABASE: 'postgres', TEST_STORE: 's3' },
     pool: 'forks',
