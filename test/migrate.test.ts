@@ -28,6 +28,11 @@ import { afterwards, jsonOf, movingClock, type TestLead } from './support/servic
 import { metadata, noise, tusClient } from './support/tus.ts'
 
 saysWhereS3IsMissing()
+if (!hasPostgres && process.env.CI) {
+  test('PostgreSQL is there (apt-get install postgresql)', () => {
+    throw new Error('PostgreSQL is missing')
+  })
+}
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -276,6 +281,53 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     const where = `/api/leads/${lead.leadId}/recordings/${res.headers.get('recording-id')}`
     await expectAll(there, [{ path: where, bytes: whole }])
   }, 120_000)
+
+  test.for(['moved', 'part-copied', 'became'])(
+    'brings over what a server has left that died at the point `%s` of a finish, and it becomes a recording there',
+    { timeout: 120_000 },
+    async (step) => {
+      const [disk, cloud] = [await onDisk(), await elsewhere()]
+      const server = await startProcess({ dir: disk.dir, env: { RECORDINGS_TEST_CRASH_AT: step } })
+      const lead = await server.lead()
+      const tus = tusClient(server.tokens.telecaller)
+      const pieces = [noise(90_000), noise(80_000), noise(70_000)] as const
+      const values = metadata({ filename: 'call.wav', call_log_id: lead.callLogId })
+      let legacyId: string | undefined
+      if (step === 'moved') {
+        const url = await tus.begin(lead, 240_000)
+        await tus.patch(url, 0, Buffer.concat(pieces)).catch(() => {})
+      } else if (step === 'part-copied') {
+        const urls: string[] = []
+        for (const piece of pieces) {
+          const headers = { 'upload-concat': 'partial', 'upload-length': String(piece.length) }
+          const url = (await tus.create(lead.uploads, headers)).headers.get('location') as string
+          urls.push(new URL(url).pathname)
+          await tus.patch(url, 0, piece)
+        }
+        const headers = { 'upload-concat': `final;${urls.join(' ')}`, 'upload-metadata': values }
+        await tus.create(lead.uploads, headers).catch(() => {})
+      } else {
+        const legacy = legacyClient(server)
+        legacyId = await legacy.begin(lead)
+        await legacy.append(lead, legacyId, 0, noise(50_000))
+        for (const [i, piece] of pieces.entries()) await legacy.append(lead, legacyId, i, piece)
+        await legacy.finalize(lead, legacyId, 3).catch(() => {})
+      }
+      expect(await server.exited).toMatchObject({ signal: 'SIGKILL' })
+      const result = await migrate(disk, cloud)
+      expect(result).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('the same at both ends') })
+      const there = await start(cloud)
+      const leadThere = leadAt(there, lead)
+      if (legacyId !== undefined) expect((await legacyClient(there).finalize(leadThere, legacyId, 3)).status).toBe(200)
+      const list = async () =>
+        (await jsonOf(await there.api('GET', leadThere.recordings))).recordings as { id: string }[]
+      await expect.poll(async () => (await list()).length, { timeout: 30_000 }).toBe(1)
+      const [recording] = await list()
+      await expectAll(there, [
+        { path: `${new URL(leadThere.recordings).pathname}/${recording?.id}`, bytes: Buffer.concat(pieces) },
+      ])
+    },
+  )
 
   test('that would write over what is newer at the other home leaves it, and says so; deletions without a trace wait for a word', async () => {
     const [disk, cloud] = [await onDisk(), await elsewhere()]

@@ -12,11 +12,12 @@ import type { Database, Statement } from '../db/database.ts'
 import type { UploadRow } from '../db/schema.ts'
 import { segmentsAdded, segmentsDropped, segmentsOf } from '../db/segments.ts'
 import { uploadById } from '../db/uploads.ts'
+import type { Staged } from '../storage/staging.ts'
 import { STEP } from '../uploads/sweep-steps.ts'
 import { isOpen } from '../uploads/upload.ts'
 import { byId, isSame, type Move, named, readable } from './both-ends.ts'
 import { isOfChunks, moveChunks } from './move-chunks.ts'
-import { sha256OfStaged, stagedBytes } from './staged-bytes.ts'
+import { type StagedBytes, sha256OfStaged, stagedBytes } from './staged-bytes.ts'
 
 export async function moveUploads(move: Move): Promise<void> {
   const { source, target } = move
@@ -39,24 +40,29 @@ async function moveOne(move: Move, row: UploadRow, there: UploadRow | undefined)
   const { source, tally } = move
   tally.uploads.seen += 1
   if (isOpen(row)) tally.uploads.open += 1
-  if (there && isAhead(there, row)) {
-    tally.faults.push(`upload ${row.id}: it went on there since`)
-    return
-  }
   try {
+    if (there && isAhead(there, row)) throw new WentOn()
     if (await (isOpen(row) ? moveOpen(move, row, there) : moveOver(move, row, there))) tally.uploads.written += 1
   } catch (error) {
+    if (error instanceof WentOn) tally.faults.push(`upload ${row.id}: it went on there since`)
     // It went on meanwhile: it is carried over once more.
-    if (!isSame(row, await uploadById(source.db, row.id))) tally.uploads.written += 1
+    else if (!isSame(row, await uploadById(source.db, row.id))) tally.uploads.written += 1
     else tally.faults.push(`upload ${row.id}: its ${row.offset} bytes cannot be carried over: ${readable(error)}`)
   }
+}
+
+/** An upload has more at the target than at the source. */
+class WentOn extends Error {
+  override name = 'WentOn'
 }
 
 /** What an upload has at the target is more than what it had when it was carried over. */
 function isAhead(there: UploadRow, row: UploadRow): boolean {
   if (!isOpen(there)) return isOpen(row) || there.recordingId !== row.recordingId
   // Chunks count by rows of their own, and the offset by what the home makes of them.
-  return isOfChunks(there) ? there.lastByteAtMs > row.lastByteAtMs : there.offset > row.offset
+  if (isOfChunks(there)) return there.lastByteAtMs > row.lastByteAtMs
+  // Of one that is open, the row may know less than there is.
+  return !isOpen(row) && there.offset > row.offset
 }
 
 /** @returns whether anything was to be written */
@@ -78,12 +84,13 @@ async function moveBytes(move: Move, row: UploadRow, there: UploadRow | undefine
   const { id } = row
   const bytes = await stagedBytes(source, row)
   const known = there && !isOfChunks(there) ? there.offset : 0
+  if (known > bytes.size) throw new WentOn()
   const segments = known > 0 && target.staging.segmented ? await segmentsOf(target.db, id) : []
   const before = target.staging.of(id, segments)
-  const isThere = known <= bytes.size && (known === 0 || ((await before.size()) ?? 0) >= known)
+  const isThere = known === 0 || ((await before.size()) ?? 0) >= known
   const copied = { ...row, offset: bytes.size }
   if (isThere && isSame(copied, there)) {
-    await assertSame(move, copied, segments)
+    await assertSame(bytes, before)
     return false
   }
   if (!write) return true
@@ -110,15 +117,10 @@ async function moveBytes(move: Move, row: UploadRow, there: UploadRow | undefine
 }
 
 /** @throws when the same number of bytes is not the same bytes */
-async function assertSame(
-  { source, target }: Move,
-  row: UploadRow,
-  segments: Awaited<ReturnType<typeof segmentsOf>>,
-): Promise<void> {
-  if (row.offset === 0) return
-  const [here, there] = [await stagedBytes(source, row), target.staging.of(row.id, segments)]
+async function assertSame(bytes: StagedBytes, there: Staged): Promise<void> {
+  if (bytes.size === 0) return
   try {
-    if ((await there.sha256(row.offset)) !== (await sha256OfStaged(here))) throw new Error('other bytes are there')
+    if ((await there.sha256(bytes.size)) !== (await sha256OfStaged(bytes))) throw new Error('other bytes are there')
   } finally {
     there.forget()
   }
