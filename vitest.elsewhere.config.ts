@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 /** Of `npm test`, the files that ask a service as clients do; what needs neither a database nor a store is not asked twice. */
-const FILES = [
+const OVER_BOTH = [
   'auth',
   'deletion',
   'ends',
@@ -14,28 +14,41 @@ const FILES = [
   'playback-links',
   'recordings-list',
   'simple',
-  'store-requests',
   'sweep',
-  'sweep-bucket',
   'tus',
   'tus-js-client',
   'tus-model',
   'what-stays',
 ]
 
-/** What a client sees, over PostgreSQL and a bucket instead of SQLite and a disk: the same files. */
+const shared = {
+  pool: 'forks',
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  teardownTimeout: 10_000,
+  // What goes after an answer goes over two more processes here.
+  expect: { poll: { timeout: 15_000 } },
+} as const
+const globalSetup = ['test/support/elsewhere.ts', 'test/support/shared-servers.ts']
+
+/** What a client sees, over PostgreSQL and a bucket instead of SQLite and a disk: the same files; and what is theirs alone. */
 export default defineConfig({
   test: {
-    include: [...FILES.map((name) => `test/${name}.test.ts`), 'test/elsewhere/*.test.ts'],
-    globalSetup: ['test/support/elsewhere.ts', 'test/support/shared-servers.ts'],
-    env: { TEST_DATABASE: 'postgres', TEST_STORE: 's3' },
-    pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    teardownTimeout: 10_000,
-    // What goes after an answer goes over two more processes here.
-    expect: { poll: { timeout: 15_000 } },
     reporters: ['default'],
+    projects: [
+      {
+        test: {
+          ...shared,
+          name: 'as before',
+          include: [...OVER_BOTH.map((name) => `test/${name}.test.ts`), 'test/elsewhere/clients/*.test.ts'],
+          env: { TEST_DATABASE: 'postgres', TEST_STORE: 's3' },
+          globalSetup,
+        },
+      },
+      {
+        test: { ...shared, name: 'of its own', include: ['test/elsewhere/*.test.ts'], globalSetup },
+      },
+    ],
   },
 })

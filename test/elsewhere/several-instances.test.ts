@@ -1,14 +1,14 @@
 /** Instances that share a database and a store: what a client sees that comes to another one each time. */
 import { eq } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
-import { type UploadRow, uploads } from '../src/db/schema.ts'
-import { ask } from './support/claims.ts'
-import { hasPostgres, postgres } from './support/postgres.ts'
-import { tablesIn } from './support/postgres-tables.ts'
-import { startProcess } from './support/process.ts'
-import { connectTo } from './support/raw.ts'
-import { startService, type TestLead, type TestService } from './support/service.ts'
-import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from './support/tus.ts'
+import { type UploadRow, uploads } from '../../src/db/schema.ts'
+import { ask } from '../support/claims.ts'
+import { hasPostgres, postgres } from '../support/postgres.ts'
+import { tablesIn } from '../support/postgres-tables.ts'
+import { startProcess } from '../support/process.ts'
+import { connectTo } from '../support/raw.ts'
+import { startService, type TestLead, type TestService } from '../support/service.ts'
+import { metadata, noise, OFFSET_TYPE, stagedBytes, tusClient } from '../support/tus.ts'
 
 const BOUNDARY = 'x-boundary'
 const MOST_OPEN = 30

@@ -2,11 +2,11 @@
 import { tmpdir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { homeOf } from '../support/home.ts'
-import { startNginx } from '../support/nginx.ts'
-import { type ServerProcess, startProcess } from '../support/process.ts'
-import { afterwards, clientOf } from '../support/service.ts'
-import { storeThrough } from '../support/store-through.ts'
+import { homeOf } from '../../support/home.ts'
+import { startNginx } from '../../support/nginx.ts'
+import { type ServerProcess, startProcess } from '../../support/process.ts'
+import { afterwards, clientOf } from '../../support/service.ts'
+import { storeThrough } from '../../support/store-through.ts'
 
 /** `KILLS=500 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/instances.test.ts` is the long run. */
 const KILLS = Number(process.env.KILLS ?? 8)

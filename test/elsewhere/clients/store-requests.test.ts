@@ -1,10 +1,10 @@
 /** What an upload costs at the store, which bills by the request. */
 import { beforeEach, describe, expect } from 'vitest'
-import { inBucket, isS3 } from './support/home.ts'
-import { startS3 } from './support/s3.ts'
-import { startService } from './support/service.ts'
-import { faultyStore } from './support/store-faults.ts'
-import { noise, tusClient } from './support/tus.ts'
+import { inBucket, isS3 } from '../../support/home.ts'
+import { startS3 } from '../../support/s3.ts'
+import { startService } from '../../support/service.ts'
+import { faultyStore } from '../../support/store-faults.ts'
+import { noise, tusClient } from '../../support/tus.ts'
 
 const MIB = 2 ** 20
 const store = isS3 ? await faultyStore((await startS3()).endpoint) : undefined

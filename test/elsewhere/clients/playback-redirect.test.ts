@@ -1,7 +1,7 @@
 /** Listeners who are sent to the store: what they are told, who is not sent, and what the store says of the bytes. */
 import { describe, expect, test } from 'vitest'
-import { record } from '../support/recordings.ts'
-import { startService } from '../support/service.ts'
+import { record } from '../../support/recordings.ts'
+import { startService } from '../../support/service.ts'
 
 const service = await startService({ env: { RECORDINGS_PLAYBACK_REDIRECT: '60s' } })
 const recording = await record(service, '0123456789', { filename: 'Call with Anu – ünï.wav' })

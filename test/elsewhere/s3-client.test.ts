@@ -1,10 +1,10 @@
 /** S3's protocol over a real server, and what becomes of its faults. */
 import { createHash, randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { TruncatedBytes } from '../src/storage/bytes.ts'
-import { connectS3, type ObjectStore } from '../src/storage/s3/s3-client.ts'
-import { type Bucket, hasS3, type S3Server, saysWhereS3IsMissing, startS3, withCredentials } from './support/s3.ts'
-import { type FaultyStore, faultyStore } from './support/store-faults.ts'
+import { TruncatedBytes } from '../../src/storage/bytes.ts'
+import { connectS3, type ObjectStore } from '../../src/storage/s3/s3-client.ts'
+import { type Bucket, hasS3, type S3Server, saysWhereS3IsMissing, startS3, withCredentials } from '../support/s3.ts'
+import { type FaultyStore, faultyStore } from '../support/store-faults.ts'
 
 saysWhereS3IsMissing()
 

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
-import { openClock, type SharedClock } from '../src/db/postgres/postgres-clock.ts'
-import { createSilence } from '../src/uploads/silence.ts'
+import { openClock, type SharedClock } from '../../src/db/postgres/postgres-clock.ts'
+import { createSilence } from '../../src/uploads/silence.ts'
 
 /** A database whose clock can be set, and whose answers take a while. */
 function database() {

@@ -1,9 +1,9 @@
 /** The sweep where rows name the objects that hold bytes. */
 import { expect } from 'vitest'
-import { newId } from '../src/ids.ts'
-import { inBucket } from './support/home.ts'
-import { failingMoves, idsStaged, movingClock, startService } from './support/service.ts'
-import { noise, tusClient } from './support/tus.ts'
+import { newId } from '../../../src/ids.ts'
+import { inBucket } from '../../support/home.ts'
+import { failingMoves, idsStaged, movingClock, startService } from '../../support/service.ts'
+import { noise, tusClient } from '../../support/tus.ts'
 
 const HOUR = 3_600_000
 const clock = movingClock()

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type Claim, type Claims, claimsOfOne } from '../../src/db/claims.ts'
+import { claimsContract, never } from '../contracts/claims.ts'
 import { ask, claimsOver, startHolder, startInstance } from '../support/claims.ts'
 import { hasPostgres, postgres } from '../support/postgres.ts'
 import { severableLine } from '../support/severable.ts'
-import { claimsContract, never } from './claims.ts'
 
 /** A living instance that does not answer is waited for so long; a machine may have other work. */
 const PATIENCE_MS = 700

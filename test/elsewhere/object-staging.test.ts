@@ -1,13 +1,13 @@
 /** What the staging in a bucket does beyond the contract: requests, memory, and whose an object is. */
 import { PassThrough } from 'node:stream'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { newId } from '../src/ids.ts'
-import type { Segment, Staged } from '../src/storage/staging.ts'
-import { bodyOf, sha256Hex } from './support/bodies.ts'
-import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from './support/s3.ts'
-import { MEMORY_BYTES, s3Stores } from './support/s3-stores.ts'
-import { type FaultyStore, faultyStore } from './support/store-faults.ts'
-import { noise } from './support/tus.ts'
+import { newId } from '../../src/ids.ts'
+import type { Segment, Staged } from '../../src/storage/staging.ts'
+import { bodyOf, sha256Hex } from '../support/bodies.ts'
+import { hasS3, type S3Server, saysWhereS3IsMissing, startS3 } from '../support/s3.ts'
+import { MEMORY_BYTES, s3Stores } from '../support/s3-stores.ts'
+import { type FaultyStore, faultyStore } from '../support/store-faults.ts'
+import { noise } from '../support/tus.ts'
 
 saysWhereS3IsMissing()
 

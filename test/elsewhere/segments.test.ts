@@ -3,19 +3,25 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { attemptAnnounced, attemptGone, attemptsInVain, attemptsOf } from '../src/db/attempts.ts'
-import { callLogAdded } from '../src/db/call-logs.ts'
-import { type Database, UniqueViolation } from '../src/db/database.ts'
-import { openPostgres } from '../src/db/postgres/postgres.ts'
-import { recordingAdded } from '../src/db/recordings.ts'
-import type { UploadRow } from '../src/db/schema.ts'
-import { closedWithSegments, segmentsAdded, segmentsDropped, segmentsJoined, segmentsOf } from '../src/db/segments.ts'
-import { openSqlite } from '../src/db/sqlite.ts'
-import { uploadAdded, uploadEnded } from '../src/db/uploads.ts'
-import { forgettableAfter, uploadForgotten } from '../src/db/uploads-swept.ts'
-import { added } from './contracts/database.ts'
-import { hasPostgres, postgres } from './support/postgres.ts'
-import { afterwards } from './support/service.ts'
+import { attemptAnnounced, attemptGone, attemptsInVain, attemptsOf } from '../../src/db/attempts.ts'
+import { callLogAdded } from '../../src/db/call-logs.ts'
+import { type Database, UniqueViolation } from '../../src/db/database.ts'
+import { openPostgres } from '../../src/db/postgres/postgres.ts'
+import { recordingAdded } from '../../src/db/recordings.ts'
+import type { UploadRow } from '../../src/db/schema.ts'
+import {
+  closedWithSegments,
+  segmentsAdded,
+  segmentsDropped,
+  segmentsJoined,
+  segmentsOf,
+} from '../../src/db/segments.ts'
+import { openSqlite } from '../../src/db/sqlite.ts'
+import { uploadAdded, uploadEnded } from '../../src/db/uploads.ts'
+import { forgettableAfter, uploadForgotten } from '../../src/db/uploads-swept.ts'
+import { added } from '../contracts/database.ts'
+import { hasPostgres, postgres } from '../support/postgres.ts'
+import { afterwards } from '../support/service.ts'
 
 const homes: Record<string, () => Promise<Database>> = {
   async SQLite() {

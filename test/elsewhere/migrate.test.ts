@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { sweep } from '../src/commands/sweep.ts'
-import { readConfig } from '../src/config/config.ts'
-import { connectS3 } from '../src/storage/s3/s3-client.ts'
-import { DOORS, sendThrough } from './support/doors.ts'
-import { isPostgres } from './support/home.ts'
-import { legacyClient } from './support/legacy.ts'
-import { hasPostgres, postgres } from './support/postgres.ts'
-import { childEnvironment, NODE, runCommand, type ServerProcess, startProcess } from './support/process.ts'
+import { sweep } from '../../src/commands/sweep.ts'
+import { readConfig } from '../../src/config/config.ts'
+import { connectS3 } from '../../src/storage/s3/s3-client.ts'
+import { DOORS, sendThrough } from '../support/doors.ts'
+import { isPostgres } from '../support/home.ts'
+import { legacyClient } from '../support/legacy.ts'
+import { hasPostgres, postgres } from '../support/postgres.ts'
+import { childEnvironment, NODE, runCommand, type ServerProcess, startProcess } from '../support/process.ts'
 import {
   type Bucket,
   hasS3,
@@ -23,9 +23,9 @@ import {
   saysWhereS3IsMissing,
   startS3,
   withCredentials,
-} from './support/s3.ts'
-import { afterwards, jsonOf, movingClock, type TestLead } from './support/service.ts'
-import { metadata, noise, tusClient } from './support/tus.ts'
+} from '../support/s3.ts'
+import { afterwards, jsonOf, movingClock, type TestLead } from '../support/service.ts'
+import { metadata, noise, tusClient } from '../support/tus.ts'
 
 saysWhereS3IsMissing()
 if (!hasPostgres && process.env.CI) {

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { runCommand, startProcess } from './support/process.ts'
-import { record } from './support/recordings.ts'
-import { type Bucket, hasS3, S3_CREDENTIALS, type S3Server, saysWhereS3IsMissing, startS3 } from './support/s3.ts'
-import { type FaultyStore, faultyStore } from './support/store-faults.ts'
+import { runCommand, startProcess } from '../support/process.ts'
+import { record } from '../support/recordings.ts'
+import { type Bucket, hasS3, S3_CREDENTIALS, type S3Server, saysWhereS3IsMissing, startS3 } from '../support/s3.ts'
+import { type FaultyStore, faultyStore } from '../support/store-faults.ts'
 
 saysWhereS3IsMissing()
 
