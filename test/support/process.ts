@@ -235,7 +235,8 @@ export async function runCommand(
   words: readonly string[],
   { dir, env }: { dir: string; env?: Record<string, string> },
 ): Promise<CommandResult> {
-  const child = spawn(NODE, ['bin/call-recordings.js', ...words], { cwd: ROOT, env: childEnvironment(dir, env) })
+  const settings = childEnvironment(dir, { ...(await homeOf(dir)), ...env })
+  const child = spawn(NODE, ['bin/call-recordings.js', ...words], { cwd: ROOT, env: settings })
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (data) => {

@@ -9,8 +9,8 @@ import { afterwards, clientOf } from '../../support/service.ts'
 import { storeThrough } from '../../support/store-through.ts'
 
 /** `KILLS=500 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/instances.test.ts` is the long run. */
-const KILLS = Number(process.env.KILLS ?? 8)
-const RESTARTS = 6
+const KILLS = Number(process.env.KILLS ?? 4)
+const RESTARTS = 3
 
 /** The instances, the first of which has made what the others share, and a client of all of them. */
 async function cluster() {
