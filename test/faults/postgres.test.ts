@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { sendThrough } from '../support/doors.ts'
+import { SHARED_SECRETS } from '../support/home.ts'
 import { hasPostgres, postgres } from '../support/postgres.ts'
 import { postgresLine } from '../support/postgres-line.ts'
 import { jsonOf, startService, type TestLead, type TestService } from '../support/service.ts'
@@ -15,7 +16,7 @@ const CHUNK = 40_000
 
 async function startOverLine() {
   const line = await postgresLine(await (await postgres()).database())
-  return { line, harness: await startService({ env: { RECORDINGS_DATABASE_URL: line.url } }) }
+  return { line, harness: await startService({ env: { RECORDINGS_DATABASE_URL: line.url, ...SHARED_SECRETS } }) }
 }
 
 interface Recorded {
@@ -74,7 +75,7 @@ async function upload(harness: TestService, lead: TestLead, bytes: Buffer): Prom
 describe.skipIf(!hasPostgres)('over PostgreSQL (skipped without the package postgresql)', { timeout: 240_000 }, () => {
   test('PostgreSQL crashes while many upload: each recording is there once, with the bytes that were sent', async () => {
     const server = await postgres()
-    const harness = await startService({ env: { RECORDINGS_DATABASE_URL: await server.database() } })
+    const harness = await startService({ env: { RECORDINGS_DATABASE_URL: await server.database(), ...SHARED_SECRETS } })
     let isOver = false
     let count = 0
     const work = async () => {

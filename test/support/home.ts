@@ -43,14 +43,14 @@ function bucketOf(dir: string): Promise<Bucket> {
   return bucket
 }
 
+/** What instances are given that share a database. */
+export const SHARED_SECRETS = { RECORDINGS_PLAYBACK_LINK_SECRET: 'a secret of the links, the same for all instances' }
+
 /** The settings of a service over it. */
 export async function homeOf(dir: string): Promise<Record<string, string>> {
   const url = await databaseUrlOf(dir)
   if (url === undefined) return {}
-  const settings = {
-    RECORDINGS_DATABASE_URL: url,
-    RECORDINGS_PLAYBACK_LINK_SECRET: 'a secret of the links, the same for all instances',
-  }
+  const settings = { RECORDINGS_DATABASE_URL: url, ...SHARED_SECRETS }
   if (!isS3) return settings
   const { S3_CREDENTIALS } = await import('./s3.ts')
   const { name, endpoint } = await bucketOf(dir)
