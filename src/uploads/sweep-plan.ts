@@ -3,6 +3,7 @@
  */
 import type { Reading } from '../db/database.ts'
 import { isRecorded, recordingsAfter } from '../db/recordings.ts'
+import type { UploadRow } from '../db/schema.ts'
 import { uploadById } from '../db/uploads.ts'
 import { forgettableAfter, neededAmong, openUploadsAfter, uploadKeysAfter } from '../db/uploads-swept.ts'
 import { isFinal, isPartial } from './parts.ts'
@@ -47,16 +48,19 @@ async function* openUploads({ db, staging, library, clock, limits }: PlanParts):
     if (isComplete) yield { act: 'finish', uploadId: row.id }
     else if (expiryOf(row, limits.expiresAfterMs) <= clock.now()) {
       yield { act: 'expire', uploadId: row.id, offset: row.offset }
-    } else if (!isThere && row.offset > 0 && !isFinal(row) && (await isStillOpen(db, row.id))) {
+    } else if (!isThere && row.offset > 0 && !isFinal(row) && (await isUnchanged(db, row))) {
       yield { act: 'report', what: 'upload', uploadId: row.id, leadId: row.leadId, offset: row.offset }
     }
   }
 }
 
-/** A client or another step may have ended it since its row was read: then its bytes are rightly gone. */
-async function isStillOpen(db: Reading, id: string): Promise<boolean> {
-  const row = await uploadById(db, id)
-  return row !== undefined && isOpen(row)
+/**
+ * A client or another step may have ended it since its row was read, or sealed it and moved its bytes: then they are rightly
+ * gone. The next sweep looks again.
+ */
+async function isUnchanged(db: Reading, row: UploadRow): Promise<boolean> {
+  const now = await uploadById(db, row.id)
+  return now?.state === row.state && now.offset === row.offset && now.length === row.length
 }
 
 /** Bytes of uploads that are over or were never there, what is beside them, and what was there for a moment only. */
