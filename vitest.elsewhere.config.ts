@@ -8,7 +8,6 @@ const OVER_BOTH = [
   'idempotency',
   'leads',
   'legacy',
-  'legacy-orders',
   'open-uploads',
   'playback',
   'playback-links',
@@ -17,7 +16,6 @@ const OVER_BOTH = [
   'sweep',
   'tus',
   'tus-js-client',
-  'tus-model',
   'what-stays',
 ]
 

@@ -303,7 +303,7 @@ onDisk('bytes that move to their key while the sweep looks at their upload are n
       const staged = staging.of(of)
       const size = async () => {
         // Between the row and the look at its bytes it is sealed, and its bytes move; the recording is not committed yet.
-        if (of !== id || finalized) return staged.size()
+        if (of !== id || finalized !== undefined) return staged.size()
         let writes = 0
         db.write = async (...statements) => {
           writes += 1
