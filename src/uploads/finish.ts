@@ -230,12 +230,16 @@ export class Finishes {
     return [segmentsDropped(uploadId), attemptGone({ uploadId, key: path })]
   }
 
-  /** The bytes of an attempt that came to nothing go. Those that stay are named by their row. */
+  /** The bytes of an attempt that came to nothing go. Those that stay are named by its row, and the sweep removes them. */
   async #takeBack({ uploadId, path }: Recording): Promise<void> {
     const { db, staging, library } = this.#parts
     if (!staging.segmented) return
-    await library.remove(path)
-    await db.write(attemptGone({ uploadId, key: path }))
+    try {
+      await library.remove(path)
+      await db.write(attemptGone({ uploadId, key: path }))
+    } catch {
+      // What became of the upload is known, and is no matter of the store's.
+    }
   }
 
   /** After the answer. What can't be removed now, the sweep removes: no row names it. */
@@ -258,16 +262,17 @@ export class Finishes {
     const stored = await uploadById(db, owned.row.id)
     if (!stored || isOpen(stored)) {
       ownership.forget(owned)
-      await this.#takeBack(recording).catch(() => {})
+      await this.#takeBack(recording)
       throw error
     }
     change(owned, stored)
     owned.savedOffset = stored.offset
     const { recordingId } = stored
-    if (staging.segmented) {
-      this.#discard(owned)
-      await this.#takeBack(recording)
-    } else if (recordingId === null) await library.remove(recording.path)
+    if (staging.segmented) this.#discard(owned)
+    // It was this one after all: whatever was told of its commit, its bytes are the recording's.
+    if (recordingId === recording.id) return { upload: stored, recordingId, recording }
+    if (staging.segmented) await this.#takeBack(recording)
+    else if (recordingId === null) await library.remove(recording.path)
     if (recordingId === null) throw error
     const sha256 = await sha256ById(db, recordingId)
     if (sha256 !== undefined && sha256 !== recording.sha256) throw closed()
