@@ -2,8 +2,9 @@
  * Attempts: keys under which a finish may have put a recording's bytes. Each is written down before its bytes are, so that
  * whatever a crash leaves is named by a row.
  */
-import { and, asc, eq, inArray, notExists, notInArray, sql } from 'drizzle-orm'
-import { bind, kept, once, type Reading, type Statement } from './database.ts'
+import { and, asc, eq, notExists, notInArray, sql } from 'drizzle-orm'
+import { textsAmong } from './among.ts'
+import { bind, kept, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { attempts, OPEN_STATES, recordings, uploads } from './schema.ts'
 
@@ -53,14 +54,4 @@ export const attemptsInVain = (db: Reading, after: Attempt, limit: number): Prom
   db.all(inVain, { afterUpload: after.uploadId, afterKey: after.key, limit })
 
 /** Those of the keys that attempts have. */
-export const keysOfAttempts = async (db: Reading, among: readonly string[]): Promise<string[]> => {
-  const rows = await db.all(
-    once((orm) =>
-      orm
-        .select({ key: attempts.key })
-        .from(attempts)
-        .where(inArray(attempts.key, [...among])),
-    ),
-  )
-  return rows.map(({ key }) => key)
-}
+export const keysOfAttempts = (db: Reading, among: readonly string[]) => textsAmong(db, attempts.key, among)

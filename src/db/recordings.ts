@@ -1,5 +1,6 @@
 /** Recordings: read by id, by lead and in order, written once, deleted. */
-import { and, asc, desc, eq, gt, inArray, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, sql } from 'drizzle-orm'
+import { textsAmong } from './among.ts'
 import { bind, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { type Recording, recordings } from './schema.ts'
@@ -111,14 +112,4 @@ export const recordingSums = (db: Reading) => db.all(sums)
 export const knowsRecordings = async (db: Reading) => (await db.get(any)) !== undefined
 
 /** Those of the paths that are recordings'. */
-export const recordedPaths = async (db: Reading, paths: readonly string[]): Promise<string[]> => {
-  const rows = await db.all(
-    once((orm) =>
-      orm
-        .select({ path: recordings.path })
-        .from(recordings)
-        .where(inArray(recordings.path, [...paths])),
-    ),
-  )
-  return rows.map(({ path }) => path)
-}
+export const recordedPaths = (db: Reading, paths: readonly string[]) => textsAmong(db, recordings.path, paths)

@@ -1,5 +1,6 @@
 /** Segments: the objects that hold an upload's bytes, in the order of their positions. Where bytes lie in files there is none. */
 import { and, asc, eq, exists, gt, inArray, notInArray, sql } from 'drizzle-orm'
+import { textsAmong } from './among.ts'
 import { bind, kept, once, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { chunks, OPEN_STATES, type SegmentRow, segments, uploads } from './schema.ts'
@@ -86,22 +87,5 @@ export const closedWithSegments = async (db: Reading, after: string, limit: numb
   (await db.all(closed, { after, limit })).map(({ id }) => id)
 
 /** Those of the names that hold bytes of an upload, as segments or as chunks that wait. */
-export const namesInUse = async (db: Reading, among: readonly string[]): Promise<Set<string>> => {
-  const inSegments = await db.all(
-    once((orm) =>
-      orm
-        .select({ name: segments.name })
-        .from(segments)
-        .where(inArray(segments.name, [...among])),
-    ),
-  )
-  const inChunks = await db.all(
-    once((orm) =>
-      orm
-        .select({ name: chunks.file })
-        .from(chunks)
-        .where(inArray(chunks.file, [...among])),
-    ),
-  )
-  return new Set([...inSegments, ...inChunks].flatMap(({ name }) => name ?? []))
-}
+export const namesInUse = async (db: Reading, among: readonly string[]): Promise<Set<string>> =>
+  new Set([...(await textsAmong(db, segments.name, among)), ...(await textsAmong(db, chunks.file, among))])

@@ -1,6 +1,7 @@
 /** Files of deleted recordings that are still to be removed. */
-import { asc, eq, gt, inArray, sql } from 'drizzle-orm'
-import { bind, kept, once, type Reading, type Statement } from './database.ts'
+import { asc, eq, gt, sql } from 'drizzle-orm'
+import { textsAmong } from './among.ts'
+import { bind, kept, type Reading, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { tombstones } from './schema.ts'
 
@@ -22,14 +23,4 @@ export const tombstoneGone = (path: string): Statement => bind(remove, { path })
 export const tombstonesAfter = (db: Reading, after: string, limit: number) => db.all(page, { after, limit })
 
 /** Those of the paths that have one. */
-export const tombstonesAmong = async (db: Reading, paths: readonly string[]): Promise<string[]> => {
-  const rows = await db.all(
-    once((orm) =>
-      orm
-        .select({ path: tombstones.path })
-        .from(tombstones)
-        .where(inArray(tombstones.path, [...paths])),
-    ),
-  )
-  return rows.map(({ path }) => path)
-}
+export const tombstonesAmong = (db: Reading, paths: readonly string[]) => textsAmong(db, tombstones.path, paths)

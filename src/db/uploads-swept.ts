@@ -5,6 +5,7 @@
  * stands in the way of all requests until it has read them all.
  */
 import { and, asc, eq, gt, inArray, isNull, lte, not, notExists, or, type SQL, sql } from 'drizzle-orm'
+import { textsAmong } from './among.ts'
 import { bind, kept, type Orm, once, type Reading, type Statement } from './database.ts'
 import { attempts, OPEN_STATES, recordings, segments, uploads } from './schema.ts'
 import { type Patience, silentSince, silentTooLong } from './uploads.ts'
@@ -125,17 +126,7 @@ export const uploadForgotten = (id: string, memory: Memory): Statement =>
 export const openForms = async (db: Reading): Promise<string[]> => (await db.all(forms)).map(({ id }) => id)
 
 /** Those of the keys that uploads have. */
-export const keysOfUploads = async (db: Reading, among: readonly string[]): Promise<string[]> => {
-  const rows = await db.all(
-    once((orm) =>
-      orm
-        .select({ key: uploads.key })
-        .from(uploads)
-        .where(inArray(uploads.key, [...among])),
-    ),
-  )
-  return rows.flatMap(({ key }) => key ?? [])
-}
+export const keysOfUploads = (db: Reading, among: readonly string[]) => textsAmong(db, uploads.key, among)
 
 /** An upload that never got a byte is told by its two times: they stay the same. */
 const both = (lastByteAtMs: SQL) => ({
