@@ -1,12 +1,7 @@
-/** Segments and attempts: what the tables say of bytes that lie in objects. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { attemptAnnounced, attemptGone, attemptsInVain, attemptsOf } from '../../src/db/attempts.ts'
 import { callLogAdded } from '../../src/db/call-logs.ts'
 import { type Database, UniqueViolation } from '../../src/db/database.ts'
-import { openPostgres } from '../../src/db/postgres/postgres.ts'
 import { recordingAdded } from '../../src/db/recordings.ts'
 import type { UploadRow } from '../../src/db/schema.ts'
 import {
@@ -16,30 +11,13 @@ import {
   segmentsJoined,
   segmentsOf,
 } from '../../src/db/segments.ts'
-import { openSqlite } from '../../src/db/sqlite.ts'
 import { uploadAdded, uploadEnded } from '../../src/db/uploads.ts'
 import { forgettableAfter, uploadForgotten } from '../../src/db/uploads-swept.ts'
 import { added } from '../contracts/database.ts'
-import { hasPostgres, postgres } from '../support/postgres.ts'
-import { afterwards } from '../support/service.ts'
+import { postgresDatabase, sqliteDatabase } from '../support/databases.ts'
+import { hasPostgres } from '../support/postgres.ts'
 
-const homes: Record<string, () => Promise<Database>> = {
-  async SQLite() {
-    const dir = await mkdtemp(path.join(tmpdir(), 'database-'))
-    const db = await openSqlite(path.join(dir, 'recordings.db'))
-    afterwards(async () => {
-      await db.close()
-      await rm(dir, { recursive: true })
-    })
-    return db
-  },
-  async PostgreSQL() {
-    const url = { text: await (await postgres()).database() }
-    const db = await openPostgres({ url, connections: 2, readConnections: 1, statementTimeoutMs: 10_000 })
-    afterwards(() => db.close())
-    return db
-  },
-}
+const homes: Record<string, () => Promise<Database>> = { SQLite: sqliteDatabase, PostgreSQL: postgresDatabase }
 
 const upload = (id: string, more: Partial<UploadRow> = {}): UploadRow => ({
   ...{ id, door: 'tus', leadId: 'lead', callLogId: null, callerId: 'c', callerRole: 'telecaller', filename: null },

@@ -4,10 +4,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePorts } from './ports.ts'
 
 const SERVERS = ['account', 'container', 'object'] as const
 const PYTHON = '/usr/bin/python3'
@@ -20,21 +21,6 @@ export const hasSwift = ['memcached', 'swift-proxy-server', ...SERVERS.map((name
 
 export const ACCESS_KEY = 'test:tester'
 export const SECRET_KEY = 'testing'
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      await once(server, 'listening')
-      return (server.address() as { port: number }).port
-    }),
-  )
-  for (const server of servers) {
-    server.close()
-    await once(server, 'close')
-  }
-  return ports
-}
 
 const accepts = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
