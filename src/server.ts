@@ -143,6 +143,8 @@ export async function startServer(service: Service): Promise<RunningServer> {
     const deadlineMs = performance.now() + withinMs
     closing = true
     for (const { res } of active) if (!res.headersSent) res.setHeader('Connection', 'close')
+    // What has reached the socket by now is a request too: a connection closed over it would be reset.
+    await sleep(LOOK_EVERY_MS)
     await endBodies(deadlineMs)
     await until(() => active.size === 0, deadlineMs)
     const cutOff = active.size

@@ -159,12 +159,15 @@ test('a body that no door takes in pieces is answered 503 too', async () => {
       authorization: `Bearer ${server.tokens.crm}`,
       'content-type': 'application/json',
       'content-length': 1_000,
+      expect: '100-continue',
     },
   })
   request.on('error', () => {})
+  const wanted = once(request, 'continue')
+  request.flushHeaders()
+  await wanted
   request.write('{"direction":')
   const answered = once(request, 'response') as Promise<[IncomingMessage]>
-  await fetch(`${server.url}/livez`)
   const ended = server.kill('SIGTERM')
   expect((await answered)[0].statusCode).toBe(503)
   expect(await ended).toEqual({ code: 0, signal: null })
