@@ -88,6 +88,8 @@ export const problems: ErrorRequestHandler = async (error, req, res, _next) => {
   const told = toldOf(error)
   // The first: what was answered at a shutdown is followed by the end of its body.
   res.locals.error ??= told
+  // What has been answered at a shutdown is on its way.
+  if (res.writableEnded) return
   if (res.headersSent) return res.destroy()
   const { headers, text } = problemOf(told, req)
   res.status(told.status).set(headers)

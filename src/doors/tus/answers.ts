@@ -17,7 +17,7 @@ export const addressOfUpload = (
   { leadId, id }: { leadId: string; id: string },
 ): string => addressOf(req, config.publicUrl, `/api/leads/${leadId}/uploads/${id}`)
 
-const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: Row) => ({
+export const expiryHeaders = ({ ingest }: Pick<TusParts, 'ingest'>, row: Row) => ({
   'Upload-Expires': new Date(ingest.expiresAtMs(row)).toUTCString(),
 })
 
@@ -55,26 +55,13 @@ export async function uploadHeaders(
   }
 }
 
-/** The library's errors are objects of its own; some need more than it can know. */
-export function inOurWords(parts: TusParts, error: unknown, { row }: Context): ServiceError {
-  const { config } = parts
+/** The library's errors are objects of its own. */
+export function inOurWords(error: unknown): ServiceError {
   switch (error) {
-    case ERRORS.INVALID_OFFSET:
-      return new ServiceError('offset_conflict', 'The upload stands at another offset.', {
-        headers: row
-          ? { 'Upload-Offset': String(row.offset), ...(row.state === 'receiving' && expiryHeaders(parts, row)) }
-          : {},
-      })
-    case ERRORS.INVALID_LENGTH:
-      return new ServiceError('invalid_length', 'The length is declared once, and no shorter than what has come.')
-    case ERRORS.ERR_SIZE_EXCEEDED:
-      return new ServiceError('too_large', 'The body is longer than what is missing of the upload.')
-    case ERRORS.ERR_MAX_SIZE_EXCEEDED:
-      return new ServiceError('too_large', `An upload may have ${config.uploads.maxBytes} bytes at most.`)
     case ERRORS.FILE_NOT_FOUND:
       return new ServiceError('upload_not_found', 'There is no such upload.')
     case ERRORS.ABORTED:
-      return new ServiceError('upload_locked', 'The request ended before it could write.', {
+      return new ServiceError('upload_locked', 'The request ended before it was done.', {
         headers: { 'Retry-After': '1' },
       })
     default:

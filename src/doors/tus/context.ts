@@ -11,7 +11,7 @@ import type { ServiceError } from '../../errors.ts'
 import { type Caller, leadFor } from '../../leads/rights.ts'
 import type { BodyCheck } from '../../storage/staging.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
-import type { Owned, Ownership, Row } from '../../uploads/ownership.ts'
+import type { Ownership, Row } from '../../uploads/ownership.ts'
 import type { EngineRequest } from './engine.ts'
 import type { Creation } from './headers.ts'
 
@@ -30,7 +30,7 @@ export interface Exchange {
   res: Response
 }
 
-/** What is settled about a request before the engine sees it, and what comes up on the way. */
+/** What is settled about a request before its upload is touched, and what comes up on the way. */
 export interface Context extends Exchange {
   caller: Caller
   lead: Lead
@@ -38,13 +38,11 @@ export interface Context extends Exchange {
   creation?: Creation
   /** Undefined until a creation has made it. */
   uploadId: string | undefined
-  /** The upload, while the request holds it. */
-  owned?: Owned | undefined
   /** Its row as it stood when the request last had it: what the answer tells of. */
   row?: Row
   /** Of the request's body. */
   check?: BodyCheck | undefined
-  /** The upload that an earlier creation under the same key has made: the engine must make none. */
+  /** The upload that an earlier creation under the same key has made. */
   repeated?: string
   /** The upload that a creation makes, from before it is there. */
   creatingId?: string

@@ -5,9 +5,10 @@
 import { ServiceError } from '../../errors.ts'
 import { callLogOf } from '../../leads/routes.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
+import type { Row } from '../../uploads/ownership.ts'
 import { baseName, checkFilename } from '../filename.ts'
 import type { Context, TusParts } from './context.ts'
-import { type Creation, promisedSha256, textOf } from './headers.ts'
+import { type Creation, hasBody, promisedSha256, textOf } from './headers.ts'
 
 /** What a creation says of the recording it is for. @throws ServiceError 400, 404 or 415 */
 export async function promised({ db }: TusParts, { req, lead }: Context, { metadata }: Creation) {
@@ -30,23 +31,21 @@ export const intentOf = ({ caller, lead, creation }: Context, id: string) => ({
   length: null,
 })
 
-/** Records the upload that the engine is about to create. @throws ServiceError; `conflict` when the key has one already */
-export async function begin(parts: TusParts, context: Context, id: string): Promise<void> {
+/** Records a new upload. @throws ServiceError; `conflict` when its key has one already */
+export async function begin(parts: TusParts, context: Context, id: string): Promise<Row> {
   const { ingest, creating } = parts
   const creation = context.creation as Creation
   const { length = null } = creation
   context.creatingId = id
-  const { headers } = context.req
-  const bytesFollow = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-  const intent = { ...intentOf(context, id), length, bytesFollow }
+  const intent = { ...intentOf(context, id), length, bytesFollow: hasBody(context.req.headers) }
   if (!creation.concat && length === 0) {
     throw new ServiceError('empty_upload', 'A recording has at least one byte.')
   }
   if (creation.concat) {
     // A key means the whole: clients send it with every part, too.
-    await ingest.begin({ ...intent, concat: creation.concat.kind })
+    const row = await ingest.begin({ ...intent, concat: creation.concat.kind })
     context.uploadId = id
-    return
+    return row
   }
   const what = await promised(parts, context, creation)
   const idempotency = keyOf(context.req, creation, what.expectedSha256)
@@ -61,6 +60,7 @@ export async function begin(parts: TusParts, context: Context, id: string): Prom
     throw new ServiceError('conflict', 'The upload is there already.')
   }
   context.uploadId = id
+  return row
 }
 
 /**

@@ -1,16 +1,13 @@
 /**
  * @tus/server, handed what it needs and no more.
  *
- * Its `handle()` turns the Node request into a web Request and its body into a web stream and back, through a
- * PassThrough and a limiter in 16 KiB steps. Its handlers ask for less: a method, a URL, headers to get, and a way to
- * write. So they get a plain object, bodies stay Node streams that go straight to the core, and what they answer is
- * a plain object too (a `Response` is a stream again), which is written straight to the Node response. What this file
- * relies on inside the library is checked when it is made, and tested.
+ * It answers HEAD and DELETE. Its `handle()` turns the Node request into a web Request and the answer back; its handlers ask
+ * for less: a method, a URL and headers to get. So they get a plain object, and what they answer is written straight to the
+ * Node response. What this file relies on inside the library is tested.
  */
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
-import { type DataStore, Server, type ServerOptions, type Upload } from '@tus/server'
+import { type DataStore, Server, type ServerOptions } from '@tus/server'
 import { endAnswer } from '../../http/early-answers.ts'
 import type { EngineHeaders } from './headers.ts'
 
@@ -19,7 +16,6 @@ export interface EngineRequest {
   method: string
   url: string
   headers: HeadersView
-  body: Readable
   runtime: { node: { req: IncomingMessage; res: ServerResponse } }
 }
 
@@ -47,50 +43,20 @@ class HeadersView {
   }
 }
 
-/**
- * Writes a body at the upload's offset and gives the new one.
- *
- * @param maxBytes how many bytes the request may bring
- * @param signal aborts when another request wants the upload, or the connection died
- */
-export type WriteBody = (body: Readable, upload: Upload, maxBytes: number, signal: AbortSignal) => Promise<number>
+/** What the library runs; PATCH and POST are the door's own steps. */
+export type EngineMethod = 'HEAD' | 'DELETE'
 
 export interface EngineOptions extends Omit<ServerOptions, 'locker' | 'datastore'> {
   datastore: DataStore
   locker: NonNullable<ServerOptions['locker']>
-  writeBody: WriteBody
 }
 
-/** What the handlers answer: a `Response`, as far as the library and the door look at one. */
-export class Answer {
-  readonly status: number
-  readonly headers: Headers
-  readonly text: string
-
-  constructor(status: number, headers: ConstructorParameters<typeof Headers>[0] = {}, text = '') {
-    this.status = status
-    this.headers = new Headers(headers)
-    this.text = text
-  }
-
-  static async of(response: Response): Promise<Answer> {
-    return new Answer(response.status, response.headers, response.body === null ? '' : await response.text())
-  }
-
-  get ok(): boolean {
-    return this.status >= 200 && this.status < 300
-  }
-}
-
-/** The parts of a handler that are replaced. */
-interface OpenHandler {
-  write(status: number, headers?: ConstructorParameters<typeof Headers>[0], text?: string): Answer
-  writeToStore(
-    body: Readable | null,
-    upload: Upload,
-    maxBytes: number,
-    context: { signal: AbortSignal },
-  ): Promise<number>
+/** An answer of the library's, read. */
+export interface Answer {
+  ok: boolean
+  status: number
+  headers: Headers
+  text: string
 }
 
 export interface Engine {
@@ -99,21 +65,11 @@ export interface Engine {
    *
    * @param headers what the library may see of the request's headers
    */
-  handle(method: string, headers: EngineHeaders, req: IncomingMessage, res: ServerResponse): Promise<Answer>
+  handle(method: EngineMethod, headers: EngineHeaders, req: IncomingMessage, res: ServerResponse): Promise<Answer>
 }
 
-export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
+export function createEngine(options: EngineOptions): Engine {
   const server = new Server({ lockDrainTimeout: 1, ...options })
-  for (const name of ['PATCH', 'POST'] as const) {
-    const handler = server.handlers[name] as unknown as OpenHandler
-    for (const replaced of ['writeToStore', 'write'] as const) {
-      if (typeof handler[replaced] !== 'function')
-        throw new Error(`@tus/server: the ${name} handler has no ${replaced}`)
-    }
-    handler.write = (status, headers, text) => new Answer(status, headers, text)
-    handler.writeToStore = (body, upload, maxBytes, { signal }) =>
-      body ? writeBody(body, upload, maxBytes, signal) : Promise.resolve(upload.offset)
-  }
   return {
     async handle(method, headers, req, res) {
       const request: EngineRequest = {
@@ -121,11 +77,11 @@ export function createEngine({ writeBody, ...options }: EngineOptions): Engine {
         // The path alone: the library takes whatever follows the last slash for the id.
         url: `http://localhost${(req.url ?? '/').split('?', 1)[0]}`,
         headers: new HeadersView(headers),
-        body: req,
         runtime: { node: { req, res } },
       }
-      const answer = await server.handleWeb(request as unknown as Parameters<Server['handleWeb']>[0])
-      return answer instanceof Answer ? answer : Answer.of(answer)
+      const response = await server.handleWeb(request as unknown as Parameters<Server['handleWeb']>[0])
+      const text = response.body === null ? '' : await response.text()
+      return { ok: response.ok, status: response.status, headers: response.headers, text }
     },
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The headers of a tus request (tus 1.0), checked to the letter before the engine sees them.
+ * The headers of a tus request (tus 1.0), checked to the letter before anything is done.
  *
- * The library reads `1e3` as 1 and refuses headers that a proxy adds, so it is shown only what has been checked here.
- * Pure: headers in, values or a ServiceError out.
+ * The library refuses headers that a proxy adds, so it is shown only what it needs. Pure: headers in, values or a
+ * ServiceError out.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { ServiceError, typeNotTaken } from '../../errors.ts'
@@ -57,11 +57,14 @@ function bytesIn(headers: IncomingHttpHeaders, name: string): number | undefined
 const titled = (name: string) => name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())
 
 /** True for the type that bytes are sent as (RFC 9110 §8.3.1: letters of either case, parameters aside). */
-const isOffsetStream = (contentType: string | undefined) =>
+export const isOffsetStream = (contentType: string | undefined) =>
   contentType !== undefined && (contentType.split(';', 1)[0] as string).trim().toLowerCase() === OFFSET_TYPE
 
-const hasBody = (headers: IncomingHttpHeaders) =>
-  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+/** The bytes that a request says to bring; undefined where it sends them in chunks. */
+export const bodyBytes = (headers: IncomingHttpHeaders): number | undefined =>
+  headers['transfer-encoding'] !== undefined ? undefined : Number(headers['content-length'] ?? 0)
+
+export const hasBody = (headers: IncomingHttpHeaders): boolean => bodyBytes(headers) !== 0
 
 const wrongType = () => typeNotTaken(`Bytes are sent as ${OFFSET_TYPE}.`, [OFFSET_TYPE])
 
@@ -235,41 +238,33 @@ export function creationOf(headers: IncomingHttpHeaders): Creation {
   return { length, metadata, metadataHeader, concat }
 }
 
+/** What a PATCH says of the upload it goes on with. */
+export interface Patch {
+  /** Bytes. */
+  offset: number
+  /** Bytes; undefined where it declares none. */
+  length: number | undefined
+}
+
 /**
  * @throws ServiceError 400 or 415
- * @see tus 1.0 § PATCH
+ * @see tus 1.0 § PATCH, § Upload-Defer-Length
  */
-export function checkPatch(headers: IncomingHttpHeaders): void {
+export function patchOf(headers: IncomingHttpHeaders): Patch {
   if (!isOffsetStream(text(headers, 'content-type'))) throw wrongType()
   assertPlain(headers)
-  if (bytesIn(headers, 'upload-offset') === undefined) {
-    throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
-  }
-  checkCountable(bytesIn(headers, 'upload-length'))
+  const offset = bytesIn(headers, 'upload-offset')
+  if (offset === undefined) throw new ServiceError('missing_parameter', 'The header Upload-Offset is missing.')
+  const length = bytesIn(headers, 'upload-length')
+  checkCountable(length)
+  return { offset, length }
 }
 
 function checkCountable(length: number | undefined): void {
   if (length === Number.POSITIVE_INFINITY) throw new ServiceError('too_large', 'The upload is longer than can be told.')
 }
 
-/**
- * What the engine is shown of a request that has been checked. Metadata is not: the library keeps it in an object, where
- * `constructor` is a key that is there already.
- *
- * @param knownLength gives the bytes that the upload has, where that is known by the time it is asked: under its lock, a
- *   repeated declaration of the same is no change
- */
-export function forEngine(headers: IncomingHttpHeaders, knownLength: () => number | null = () => null): EngineHeaders {
-  const length = text(headers, 'upload-length')
-  const offset = bytesIn(headers, 'upload-offset')
-  return {
-    'tus-resumable': text(headers, 'tus-resumable'),
-    'content-length': text(headers, 'content-length'),
-    'content-type': isOffsetStream(text(headers, 'content-type')) ? OFFSET_TYPE : undefined,
-    'upload-offset': offset === undefined ? undefined : String(Math.min(offset, Number.MAX_SAFE_INTEGER)),
-    get 'upload-length'() {
-      return length === String(knownLength()) ? undefined : length
-    },
-    'upload-defer-length': text(headers, 'upload-defer-length'),
-  }
-}
+/** What the engine is shown of a request: of HEAD and DELETE, nothing else is to be read. */
+export const forEngine = (headers: IncomingHttpHeaders): EngineHeaders => ({
+  'tus-resumable': text(headers, 'tus-resumable'),
+})

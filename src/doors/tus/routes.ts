@@ -1,9 +1,9 @@
 /**
  * The tus door: tus 1.0 under `/api/leads/{lead_id}/uploads`.
  *
- * @tus/server is the engine; around it stands what it leaves to others: who is asking and for which lead, what an upload
- * must promise before a byte is sent, the answer's CORS and errors in our words, and the finish. Knows HTTP; knows
- * nothing of disks.
+ * @tus/server answers HEAD and DELETE. What it leaves to others is here: who is asking and for which lead, what an upload
+ * must promise before a byte is sent, the bytes themselves, errors in our words, and the finish. Knows HTTP; knows nothing
+ * of disks.
  */
 import { type ErrorRequestHandler, Router } from 'express'
 import { required } from '../../auth/required.ts'
@@ -76,7 +76,8 @@ export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): Rou
   })
   router.all('/:uploadId', (req, res) => {
     const method = methodOf(req.method, req.headers)
-    if (!['HEAD', 'PATCH', 'DELETE'].includes(method)) throw methodNotAllowed('HEAD, PATCH, DELETE, OPTIONS')
+    if (method !== 'HEAD' && method !== 'PATCH' && method !== 'DELETE')
+      throw methodNotAllowed('HEAD, PATCH, DELETE, OPTIONS')
     return change(door, method, { req, res })
   })
 
@@ -87,6 +88,8 @@ export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): Rou
 export const tusErrors: ErrorRequestHandler = async (error, req, res, _next) => {
   const told = toldOf(error)
   res.locals.error ??= told
+  // What has been answered at a shutdown is on its way.
+  if (res.writableEnded) return
   if (res.headersSent) return res.destroy()
   const text = asText(told)
   res

@@ -2,14 +2,13 @@
  * The data store that @tus/server is given: the library's own file store, with rows and bytes left to the core.
  *
  * Of @tus/file-store run its constructor and its list of extensions: no sidecar file is written, and no file is asked
- * for its length. Rows are made by the door before the library creates; bytes come by `append`.
+ * for its length. Uploads begin and go on by the door's own steps, which the library is not handed.
  */
-import type { Readable } from 'node:stream'
 import { FileStore } from '@tus/file-store'
 import { Upload } from '@tus/server'
 import type { Ingest } from '../../uploads/ingest.ts'
 
-type Core = Pick<Ingest, 'append' | 'declareLength' | 'view' | 'terminate'>
+type Core = Pick<Ingest, 'view' | 'terminate'>
 
 export class TusStore extends FileStore {
   readonly #core: Core
@@ -21,25 +20,11 @@ export class TusStore extends FileStore {
     this.extensions = extensions
   }
 
-  /** The upload has begun already; its file comes with its first byte. */
-  override async create(upload: Upload): Promise<Upload> {
-    return upload
-  }
-
   /** What a client may see; a file that is longer holds bytes that were never acknowledged. */
   override async getUpload(id: string): Promise<Upload> {
     const { offset, length } = await this.#core.view(id)
     // Its metadata and its age are answered by the door.
     return new Upload({ id, offset, ...(length !== null && { size: length }) })
-  }
-
-  override declareUploadLength(id: string, length: number): Promise<void> {
-    return this.#core.declareLength(id, length)
-  }
-
-  /** The engine appends with more to say; what the library might write by itself goes the same way. */
-  override async write(source: Readable, id: string): Promise<number> {
-    return (await this.#core.append(id, source)).offset
   }
 
   override remove(id: string): Promise<void> {
