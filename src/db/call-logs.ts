@@ -1,10 +1,10 @@
 /** Call logs: read, and written by the CRM. */
 import { and, eq, sql } from 'drizzle-orm'
-import { bind, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { atHand, bind, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { type CallLog, callLogs } from './schema.ts'
 
-const byId = kept((orm) =>
+const byId = atHand((orm) =>
   orm
     .select()
     .from(callLogs)

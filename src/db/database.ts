@@ -26,11 +26,20 @@ export interface Query<Row = unknown> {
   readonly build: (orm: Orm) => Builder
   /** Built and prepared at its first use with a database, and not again. */
   readonly isKept: boolean
+  /** For one row by its `id`, asked for at every request: a driver may know it without asking the database again. */
+  readonly isAtHand?: boolean
   readonly row?: Row
 }
 
 /** A query that is the same each time but for its values: to be made once, at the module's top. */
 export const kept = <B extends Builder>(build: (orm: Orm) => B): Query<RowOf<B>> => ({ build, isKept: true })
+
+/** The same, for a row that every request asks for by its `id`: it is not to be changed by who gets it. */
+export const atHand = <B extends Builder>(build: (orm: Orm) => B): Query<Readonly<RowOf<B>>> => ({
+  build,
+  isKept: true,
+  isAtHand: true,
+})
 
 /** A query that is made for one use, since its form follows from what is asked; a write's is built within its transaction. */
 export const once = <B extends Builder>(build: (orm: Orm) => B): Query<RowOf<B>> => ({ build, isKept: false })

@@ -1,10 +1,10 @@
 /** Leads: read, written by the CRM, and asked within a transaction. */
 import { eq, sql } from 'drizzle-orm'
-import { bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { atHand, bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { type Lead, leads } from './schema.ts'
 
-const byId = kept((orm) =>
+const byId = atHand((orm) =>
   orm
     .select()
     .from(leads)

@@ -1,7 +1,7 @@
 /** Recordings: read by id, by lead and in order, written once, deleted. */
 import { and, asc, desc, eq, gt, sql } from 'drizzle-orm'
 import { textsAmong } from './among.ts'
-import { bind, kept, once, type Reading, returning, type Statement } from './database.ts'
+import { atHand, bind, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
 import { type Recording, recordings } from './schema.ts'
 
@@ -10,7 +10,7 @@ const isId = eq(recordings.id, sql.placeholder('id'))
 const byId = kept((orm) => orm.select().from(recordings).where(isId))
 const existing = kept((orm) => orm.select({ id: recordings.id }).from(recordings).where(isId))
 const digest = kept((orm) => orm.select({ sha256: recordings.sha256 }).from(recordings).where(isId))
-const playable = kept((orm) =>
+const playable = atHand((orm) =>
   orm
     .select({
       id: recordings.id,

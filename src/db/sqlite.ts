@@ -25,6 +25,7 @@ import {
   UniqueViolation,
   type Values,
 } from './database.ts'
+import { changedBy, RowsAtHand } from './rows-at-hand.ts'
 import * as schema from './schema.ts'
 import { opened } from './sqlite-file.ts'
 
@@ -75,24 +76,43 @@ interface Prepared {
   all(values?: Values): unknown[]
   get(values?: Values): unknown
   run(values?: Values): { changes: number }
+  getQuery(): { sql: string }
+  /** Tables that it changes, once it was asked. */
+  changes?: readonly string[]
+}
+
+interface Statements {
+  of(query: Query): Prepared
+  readonly atHand: RowsAtHand
 }
 
 /** Gives each query's prepared statement. */
-function preparing(orm: Orm): (query: Query) => Prepared {
+function preparing(orm: Orm, sqlite: BetterSqlite3.Database): Statements {
   const known = new WeakMap<Query, Prepared>()
-  return (query) => {
-    const before = known.get(query)
-    if (before) return before
-    const prepared = query.build(orm).prepare() as Prepared
-    if (query.isKept) known.set(query, prepared)
-    return prepared
+  const version = sqlite.prepare('PRAGMA data_version').pluck()
+  return {
+    of(query) {
+      const before = known.get(query)
+      if (before) return before
+      const prepared = query.build(orm).prepare() as Prepared
+      if (query.isKept) known.set(query, prepared)
+      return prepared
+    },
+    atHand: new RowsAtHand(() => version.get()),
   }
 }
 
-const reading = (prepared: (query: Query) => Prepared): Reading => ({
-  get: <Row>(query: Query<Row>, values?: Values) => prepared(query).get(values) as Row | undefined,
-  all: <Row>(query: Query<Row>, values?: Values) => prepared(query).all(values) as Row[],
-})
+function reading(statements: Statements): Reading {
+  function get(query: Query, values?: Values): unknown {
+    const prepared = statements.of(query)
+    const read = () => prepared.get(values)
+    return query.isAtHand && values ? statements.atHand.get(query, () => prepared.getQuery().sql, values, read) : read()
+  }
+  return {
+    get: <Row>(query: Query<Row>, values?: Values) => get(query, values) as Row | undefined,
+    all: <Row>(query: Query<Row>, values?: Values) => statements.of(query).all(values) as Row[],
+  }
+}
 
 /** @throws a sentence for the operator when the tables are not those of this version */
 function assertCurrent(sqlite: BetterSqlite3.Database, file: string): void {
@@ -129,7 +149,7 @@ export function openForReading(file: string): ReadingDatabase {
   }
   const sqlite = openedAsItIs(file)
   return {
-    ...reading(preparing(drizzle(sqlite, { schema }))),
+    ...reading(preparing(drizzle(sqlite, { schema }), sqlite)),
     backup: (target) => copyWhole(sqlite, target),
     close: async () => {
       sqlite.close()
@@ -153,10 +173,10 @@ export async function openSqlite(file: string): Promise<SqliteDatabase> {
   const orm = drizzle(sqlite, { schema })
   migrate(orm, { migrationsFolder })
   sqlite.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
-  const prepared = preparing(orm)
-  const queue = new WriteQueue(sqlite, prepared)
+  const statements = preparing(orm, sqlite)
+  const queue = new WriteQueue(sqlite, statements)
   return {
-    ...reading(prepared),
+    ...reading(statements),
     write: (...statements) => queue.write(statements),
     ping: async () => {
       sqlite.prepare('SELECT count(*) FROM leads WHERE id IS NULL').get()
@@ -177,13 +197,17 @@ export async function openSqlite(file: string): Promise<SqliteDatabase> {
 }
 
 /** Runs one statement inside the open transaction. @returns how many rows it changed */
-function run(statement: Statement, prepared: (query: Query) => Prepared): number {
+function run(statement: Statement, { of, atHand }: Statements): number {
   const { query, values, atLeast, passes, take, error } = statement
+  const prepared = of(query)
   if (passes) {
-    if (!passes(prepared(query).get(values))) throw failed(error)
+    if (!passes(prepared.get(values))) throw failed(error)
     return 0
   }
-  const changes = take ? taken(prepared(query).all(values), take) : prepared(query).run(values).changes
+  prepared.changes ??= changedBy(prepared.getQuery().sql)
+  // Where the transaction is undone in the end, rows are read once more than they need be.
+  atHand.changed(prepared.changes)
+  const changes = take ? taken(prepared.all(values), take) : prepared.run(values).changes
   if (changes < (atLeast ?? 0)) throw failed(error)
   return changes
 }
@@ -201,7 +225,7 @@ type Outcome = { changes: number[] } | { error: unknown }
 /** Jobs that wait share a commit; each is undone by itself when it fails. */
 class WriteQueue {
   readonly #sqlite: BetterSqlite3.Database
-  readonly #prepared: (query: Query) => Prepared
+  readonly #statements: Statements
   readonly #sql: Record<
     'begin' | 'commit' | 'rollback' | 'savepoint' | 'release' | 'rollbackTo',
     BetterSqlite3.Statement
@@ -209,9 +233,9 @@ class WriteQueue {
   #jobs: Job[] = []
   #isScheduled = false
 
-  constructor(sqlite: BetterSqlite3.Database, prepared: (query: Query) => Prepared) {
+  constructor(sqlite: BetterSqlite3.Database, statements: Statements) {
     this.#sqlite = sqlite
-    this.#prepared = prepared
+    this.#statements = statements
     this.#sql = {
       begin: sqlite.prepare('BEGIN IMMEDIATE'),
       commit: sqlite.prepare('COMMIT'),
@@ -256,7 +280,7 @@ class WriteQueue {
     const { savepoint, release, rollbackTo } = this.#sql
     try {
       if (!isAlone) savepoint.run()
-      const changes = statements.map((statement) => run(statement, this.#prepared))
+      const changes = statements.map((statement) => run(statement, this.#statements))
       if (!isAlone) release.run()
       return { changes }
     } catch (error) {
