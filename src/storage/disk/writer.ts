@@ -7,6 +7,7 @@ import { fdatasync as fsDatasync, write as fsWrite, writev as fsWritev } from 'n
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { giveBack } from '../give-back.ts'
+import type { ReadingTurn, ReadingTurns } from '../reading-turns.ts'
 import type { WriteOptions, Written } from '../staging.ts'
 
 const datasync = promisify(fsDatasync)
@@ -26,6 +27,7 @@ export const HEAD_BYTES = 4_100
 export interface WriterOptions extends WriteOptions {
   /** Bytes that this writer and others hold; each keeps its part of the count. */
   memory: { held: number }
+  turns: ReadingTurns
   /**
    * Called once, before the first write.
    *
@@ -49,6 +51,7 @@ export class Writer {
   /** Undefined before the first write. */
   #fd: number | undefined
   readonly #source: Readable
+  readonly #turn: ReadingTurn
   readonly #progress: Progress
   readonly #options: WriterOptions
   readonly #maxBytes: number
@@ -72,6 +75,7 @@ export class Writer {
 
   constructor(source: Readable, offset: number, progress: Progress, options: WriterOptions) {
     this.#source = source
+    this.#turn = options.turns.of(source)
     this.#progress = progress
     this.#options = options
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
@@ -118,8 +122,9 @@ export class Writer {
       return this.#finish('overrun')
     }
     this.#take(chunk)
+    this.#turn.took(chunk.length)
     if (!this.#isWorthAWrite()) return
-    if (this.#writing) this.#source.pause()
+    if (this.#writing) this.#turn.hold()
     else this.#flush()
   }
   #onEnd = () => this.#finish('all')
@@ -151,6 +156,7 @@ export class Writer {
     this.#source.off('data', this.#onData)
     this.#source.off('end', this.#onEnd)
     this.#source.off('close', this.#onCut)
+    this.#turn.end()
     // A late error of the source must not go unhandled; the listener that stays does nothing any more.
     if (end !== 'all') this.#source.pause()
     if (!this.#writing) this.#flush()
@@ -218,7 +224,7 @@ export class Writer {
     this.#writing = false
     if (!this.#end && this.#checkpointIfDue(performance.now())) return
     if (this.#end || this.#isWorthAWrite()) this.#flush()
-    if (!this.#end && this.#source.isPaused()) this.#source.resume()
+    if (!this.#end) this.#turn.goOn()
   }
 
   #fail(error: unknown) {

@@ -3,6 +3,7 @@
  * stored as they are. What is left of it has segments that were stored just now.
  */
 import type { Readable } from 'node:stream'
+import { ReadingTurns } from '../reading-turns.ts'
 import { type Gathered, Gatherer, type GatherOptions } from './gatherer.ts'
 import { RecentBytes } from './recent-bytes.ts'
 
@@ -14,6 +15,7 @@ const RELIEF = 1 / 8
 export class BodyPool {
   readonly recent = new RecentBytes()
   readonly #limit: number
+  readonly #turns = new ReadingTurns()
   readonly #running = new Set<Gatherer>()
   readonly #waiting = new Set<Gatherer>()
   /** A handle that is dropped with bytes in memory, by an oversight, costs others no memory for ever. */
@@ -37,8 +39,8 @@ export class BodyPool {
   }
 
   /** Gathers what the source brings; resolves when it has ended. What it leaves in memory is counted until it is let go. */
-  run(source: Readable, offset: number, options: Omit<GatherOptions, 'pool'>): Promise<Gathered> {
-    const gatherer = new Gatherer(source, offset, { ...options, pool: this })
+  run(source: Readable, offset: number, options: Omit<GatherOptions, 'pool' | 'turns'>): Promise<Gathered> {
+    const gatherer = new Gatherer(source, offset, { ...options, pool: this, turns: this.#turns })
     this.#running.add(gatherer)
     this.#ticker ??= setInterval(() => {
       const now = performance.now()

@@ -7,6 +7,7 @@
 import type { Hash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { giveBack } from '../give-back.ts'
+import type { ReadingTurn, ReadingTurns } from '../reading-turns.ts'
 import type { WriteOptions, Written } from '../staging.ts'
 import type { BodyPool } from './body-pool.ts'
 
@@ -18,6 +19,7 @@ const WORTH_BYTES = 1024 * 1024
 
 export interface GatherOptions extends WriteOptions {
   pool: BodyPool
+  turns: ReadingTurns
   /** Of the bytes before; it goes on with those that come. */
   hash: Hash | undefined
   /** Told of bytes that have come and are in memory. */
@@ -36,6 +38,7 @@ export interface Gathered extends Written {
 export class Gatherer {
   readonly done: Promise<Gathered>
   readonly #source: Readable
+  readonly #turn: ReadingTurn
   readonly #options: GatherOptions
   readonly #maxBytes: number
   #settle!: (gathered: Gathered) => void
@@ -56,6 +59,7 @@ export class Gatherer {
 
   constructor(source: Readable, offset: number, options: GatherOptions) {
     this.#source = source
+    this.#turn = options.turns.of(source)
     this.#options = options
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
     this.#position = offset
@@ -109,6 +113,7 @@ export class Gatherer {
       return this.#finish('overrun')
     }
     this.#take(chunk)
+    this.#turn.took(chunk.length)
     if (this.#gatheredBytes >= OBJECT_BYTES) this.store()
     if (this.#options.pool.isFull && !this.#waiting) {
       this.#waiting = true
@@ -123,8 +128,8 @@ export class Gatherer {
   #flow() {
     if (this.#end) return
     const mustWait = this.#waiting || this.#gatheredBytes >= OBJECT_BYTES
-    if (mustWait) this.#source.pause()
-    else if (this.#source.isPaused()) this.#source.resume()
+    if (mustWait) this.#turn.hold()
+    else this.#turn.goOn()
   }
 
   #take(chunk: Buffer) {
@@ -148,6 +153,7 @@ export class Gatherer {
     this.#source.off('data', this.#onData)
     this.#source.off('end', this.#onEnd)
     this.#source.off('close', this.#onCut)
+    this.#turn.end()
     // A late error of the source must not go unhandled; the listener that stays does nothing any more.
     if (end !== 'all') this.#source.pause()
     this.store()
