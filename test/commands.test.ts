@@ -10,11 +10,11 @@ import { sweep } from '../src/commands/sweep.ts'
 import { readConfig } from '../src/config/config.ts'
 import { openSqlite } from '../src/db/sqlite.ts'
 import { olderDatabase } from './support/older-database.ts'
-import { runCommand, type ServerProcess, startProcess } from './support/process.ts'
-import { afterwards, filesIn, jsonOf, movingClock } from './support/service.ts'
+import { runCommand, startProcess } from './support/process.ts'
+import { afterwards, filesIn, jsonOf, movingClock, startService, type TestClient } from './support/service.ts'
 import { noise, tusClient } from './support/tus.ts'
 
-async function record(server: ServerProcess, bytes: Buffer) {
+async function record(server: TestClient, bytes: Buffer) {
   const lead = await server.lead()
   const tus = tusClient(server.tokens.telecaller)
   const url = await tus.begin(lead, bytes.length)
@@ -32,7 +32,7 @@ async function temporary(): Promise<string> {
 
 describe('verify', () => {
   test('finds every recording as it was stored, beside the running server; and tells each that is not', async () => {
-    const server = await startProcess()
+    const server = await startService()
     const made: { path: string }[] = []
     for (let i = 0; i < 4; i++) made.push(await record(server, noise(50_000)))
     const sound = await runCommand(['verify'], server)
@@ -107,7 +107,7 @@ describe('backup', () => {
   }, 60_000)
 
   test('says what it could not take in, and takes in the rest', async () => {
-    const server = await startProcess()
+    const server = await startService()
     const lost = await record(server, noise(1_000))
     await record(server, noise(1_000))
     await rm(path.join(server.dir, 'recordings', lost.path))
@@ -120,7 +120,7 @@ describe('backup', () => {
   })
 
   test('never touches a directory that is there, and leaves nothing half done', async () => {
-    const server = await startProcess()
+    const server = await startService()
     const parent = await temporary()
     await mkdir(path.join(parent, 'backup'))
     expect((await runCommand(['backup', path.join(parent, 'backup')], server)).code).toBe(2)
@@ -163,11 +163,12 @@ describe('a command on a place where no server was', () => {
       [['verify'], foreign, 'is no database of this service'],
       [['sweep', '--unknown'], foreign, 'is no database of this service'],
     ]
-    for (const [words, dir, said] of cases) {
+    const told = cases.map(async ([words, dir, said]) => {
       const result = await runCommand(words, { dir })
       expect(result, `${words} ${dir}`).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(said) })
       expect(result.stderr.trim().split('\n')).toHaveLength(1)
-    }
+    })
+    await Promise.all(told)
     expect((await readdir(parent)).sort()).toEqual(['empty', 'foreign'])
     expect(await readdir(empty)).toEqual([])
     expect(await readdir(foreign)).toEqual(['recordings', 'recordings.db'])
@@ -188,22 +189,24 @@ describe('a command on a place where no server was', () => {
     ]
     for (const [dir, said] of cases) {
       const before = await readFile(path.join(dir, 'recordings.db'))
-      for (const words of commands(await temporary())) {
+      const told = commands(await temporary()).map(async (words) => {
         const result = await runCommand(words, { dir })
         expect(result, `${words}`).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(said) })
         expect(result.stderr.trim().split('\n')).toHaveLength(1)
-      }
+      })
+      await Promise.all(told)
       expect((await readFile(path.join(dir, 'recordings.db'))).equals(before)).toBe(true)
     }
   })
 
   test('of its recordings says so, rather than that all are damaged', async () => {
-    const server = await startProcess()
+    const server = await startService()
     await record(server, noise(100))
     const env = { RECORDINGS_DIR: path.join(server.dir, 'recordnigs') }
-    await server.kill()
-    for (const words of commands(await temporary()).slice(0, 4)) {
-      const result = await runCommand(words, { dir: server.dir, env })
+    await server.stop()
+    const told = commands(await temporary()).slice(0, 4)
+    const results = await Promise.all(told.map((words) => runCommand(words, { dir: server.dir, env })))
+    for (const result of results) {
       expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('here RECORDINGS_DIR') })
     }
     expect(await readdir(server.dir)).not.toContain('recordnigs')
@@ -221,7 +224,7 @@ describe('sweep', () => {
   }
 
   test('--dry-run shows and does nothing, beside the running server; without, the server must be down', async () => {
-    const server = await startProcess()
+    const server = await startService()
     await record(server, noise(100))
     await put(server.dir, `recordings/${unknown}`)
     await put(server.dir, stray)
@@ -234,16 +237,16 @@ describe('sweep', () => {
     expect(refused.code).toBe(1)
     expect(refused.stderr).toMatch(/^The server runs on this data directory/)
 
-    await server.kill()
+    await server.stop()
     const done = { code: 0, stdout: `${passedOver}there was nothing to do\n`, stderr: '' }
     expect(await runCommand(['sweep'], server)).toEqual(done)
     expect(await filesIn(server.dir)).toEqual(expect.arrayContaining([`recordings/${unknown}`, stray]))
   })
 
   test('--unknown moves what no row has ever heard of aside, an hour after it came, and leaves the rest', async () => {
-    const server = await startProcess()
+    const server = await startService()
     const { path: kept } = await record(server, noise(100))
-    await server.kill()
+    await server.stop()
     await put(server.dir, `recordings/${unknown}`)
     const config = readConfig({ RECORDINGS_DATA_DIR: server.dir })
     const said: string[] = []
@@ -269,22 +272,22 @@ describe('sweep', () => {
     ['a database that knows no recording', false, 'knows no recording'],
     ['the recordings directory of another database', true, 'Most recordings'],
   ] as const)('--unknown with %s touches none, and says why', async ([, isUsed, said]) => {
-    const right = await startProcess()
+    const right = await startService()
     const { path: kept } = await record(right, noise(100))
     const env = { RECORDINGS_DIR: path.join(right.dir, 'recordings') }
-    const wrong = await startProcess()
+    const wrong = await startService()
     if (isUsed) await record(wrong, noise(100))
-    await right.kill()
-    await wrong.kill()
+    await right.stop()
+    await wrong.stop()
     const result = await runCommand(['sweep', '--unknown'], { dir: wrong.dir, env })
     expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(said) })
     expect(await right.files('recordings')).toEqual([kept])
   })
 
   test('tells of what is no recording, and does the rest', async () => {
-    const server = await startProcess()
+    const server = await startService()
     await record(server, noise(100))
-    await server.kill()
+    await server.stop()
     await mkdir(path.join(server.dir, 'recordings/lost+found'))
     await writeFile(path.join(server.dir, 'recordings/notes.txt'), 'x')
     for (const words of [['sweep', '--dry-run'], ['sweep', '--unknown'], ['sweep']]) {
@@ -298,8 +301,8 @@ describe('sweep', () => {
 })
 
 test('a wrong word is told, with what there is', async () => {
-  for (const words of [['verfiy'], ['backup'], ['verify', 'x'], ['verify', '--dry-run'], ['sweep', '--now']]) {
-    const result = await runCommand(words, { dir: '/nonexistent' })
+  const wrong = [['verfiy'], ['backup'], ['verify', 'x'], ['verify', '--dry-run'], ['sweep', '--now']]
+  for (const result of await Promise.all(wrong.map((words) => runCommand(words, { dir: '/nonexistent' })))) {
     expect(result.code).toBe(2)
     expect(result.stderr).toContain('call-recordings COMMAND')
   }

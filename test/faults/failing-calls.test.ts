@@ -54,7 +54,7 @@ type Kind = keyof typeof CALLS
 
 async function storesThroughFailing(door: Door, kind: Kind) {
   // The calls are counted for each thread: a pool of one makes them one sequence.
-  const server = await startProcess({ env: { UV_THREADPOOL_SIZE: '1' } })
+  const server = await startProcess({ env: { UV_THREADPOOL_SIZE: '1', NODE_DISABLE_COMPILE_CACHE: '1' } })
   const ended = server.exited.then(() => Promise.reject(new Error('the server ended')))
   ended.catch(() => {})
   const [calls, upTo] = CALLS[kind]

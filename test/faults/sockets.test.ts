@@ -3,13 +3,14 @@ import { stat } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { type ServerProcess, startProcess, watchLivez } from '../support/process.ts'
+import { expectLivezAnswers, wrapper } from '../support/beside-stall.ts'
+import { type ServerProcess, startProcess } from '../support/process.ts'
 import { jsonOf, type TestLead } from '../support/service.ts'
+import { startMeasured } from '../support/stretches.ts'
 import { sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 const MiB = 2 ** 20
-const isRoot = process.getuid?.() === 0
 
 /** A connection with the head of a PATCH sent; its body is the test's. */
 async function openPatch(url: string, token: string, offset: number, length: number) {
@@ -119,7 +120,7 @@ describe('a connection that ends in the middle of a PATCH', { timeout: 20_000 },
   })
 })
 
-describe('an upload that another request wants', { timeout: 30_000 }, () => {
+describe('an upload that another request wants', { timeout: 90_000 }, () => {
   test('is taken over from a silent connection at once, and its late bytes never land', async () => {
     const { server, bytes, tus, url, patch: old } = await underWay(300_000, 100_000)
     await expectToldAtOnce(tus, url, 100_000)
@@ -163,12 +164,11 @@ describe('an upload that another request wants', { timeout: 30_000 }, () => {
     expect(stored).toBe(sha256(bytes))
   })
 
-  // Tried again where the machine was busy with other things.
-  test('200 silent uploads are taken over at once, while /livez answers in under 100 ms', { retry: 2 }, async () => {
-    const server = await startProcess({
+  test('200 silent uploads are taken over at once, while /livez answers in under 100 ms', async () => {
+    const server = await startMeasured({
       env: { RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000' },
       // What else the machine does is not what is measured.
-      wrapper: isRoot ? ['nice', '-n', '-15'] : [],
+      wrapper,
     })
     const lead = await server.lead()
     const bytes = noise(20_000)
@@ -184,18 +184,21 @@ describe('an upload that another request wants', { timeout: 30_000 }, () => {
     // The first hundreds of requests of a process are compiled as they run.
     const warm = await begun(server, lead, 10)
     for (let i = 0; i < 300; i++) await warm.tus.head(warm.url)
-    const stopWatching = await watchLivez(server.url, isRoot ? ['nice', '-n', '-15'] : [])
-    const startedAtMs = performance.now()
-    const offsets = await Promise.all(uploads.map(async ({ tus, url }) => offsetOf(await tus.head(url))))
-    const tookMs = performance.now() - startedAtMs
-    const livezMs = await stopWatching()
-    expect(new Set(offsets)).toEqual(new Set([5_000]))
-    const slowestMs = Math.max(...livezMs)
-    console.log(
-      `200 taken over in ${Math.round(tookMs)} ms; the slowest of ${livezMs.length} /livez: ${Math.round(slowestMs)} ms`,
-    )
-    expect(tookMs).toBeLessThan(2_000)
-    expect(slowestMs).toBeLessThan(100)
+    async function askAll(): Promise<number> {
+      const startedAtMs = performance.now()
+      const offsets = await Promise.all(uploads.map(async ({ tus, url }) => offsetOf(await tus.head(url))))
+      expect(new Set(offsets)).toEqual(new Set([5_000]))
+      return performance.now() - startedAtMs
+    }
+    let tookMs = Number.POSITIVE_INFINITY
+    const takeOver = async () => {
+      tookMs = await askAll()
+    }
+    await expectLivezAnswers(server, takeOver, 'turnsOnce')
+    // The same with nothing left to take over: what this machine needs just now.
+    const usualMs = await askAll()
+    console.log(`200 taken over in ${Math.round(tookMs)} ms, asked again in ${Math.round(usualMs)} ms`)
+    expect(tookMs).toBeLessThan(Math.max(2_000, 5 * usualMs))
     await Promise.all(
       uploads.map(async ({ tus, url, old }) => {
         expect((await tus.patch(url, 5_000, bytes.subarray(5_000))).status).toBe(204)

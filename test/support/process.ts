@@ -73,6 +73,7 @@ export const childEnvironment = (dir: string, env: Record<string, string> = {}):
   PATH: process.env.PATH ?? '',
   HOME: process.env.HOME ?? '',
   NODE_ENV: 'test',
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? '',
   PORT: '0',
   RECORDINGS_DATA_DIR: dir,
   RECORDINGS_JWT_SECRET: SECRET,

@@ -1,7 +1,8 @@
-/** What test files of one run share: started when the first of them asks, ended with the run. */
+/** What test files of one run share. Servers: started when the first of them asks, ended with the run. Compiled code: kept for the next run. */
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import type { TestProject } from 'vitest/node'
 import { launchSwift } from './swift.ts'
 
@@ -12,7 +13,11 @@ declare module 'vitest' {
   }
 }
 
+// Without it a start of a process is half compiling. Each process of a test file has it, and what it starts.
+const COMPILED = fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url))
+
 export async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
+  process.env.NODE_COMPILE_CACHE ??= COMPILED
   let swift: ReturnType<typeof launchSwift> | undefined
   const starter = createServer((_, res) => {
     swift ??= launchSwift()
