@@ -2,6 +2,8 @@
 /**
  * The command. Says which Node is needed before anything loads that an older one chokes on: there a `.ts` file is an
  * obscure error and the database driver a segmentation fault. Hence plain JavaScript that Node 12 parses.
+ *
+ * A clone runs its source; a package has none, and runs its bundle.
  */
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 
@@ -11,11 +13,14 @@ if (stripsTypes) run()
 else refuse()
 
 function run() {
-  const [first, then] = ['../src/db/drizzle-as-commonjs.ts', '../src/cli.ts']
-  import(first)
-    .then(({ loadDrizzleAsCommonJs }) => {
-      loadDrizzleAsCommonJs()
-      return import(then)
+  const [first, source, bundle] = ['../src/db/drizzle-as-commonjs.ts', '../src/cli.ts', '../dist/cli.js']
+  import('node:fs')
+    .then((fs) => {
+      if (!fs.existsSync(new URL(source, import.meta.url))) return import(bundle)
+      return import(first).then(({ loadDrizzleAsCommonJs }) => {
+        loadDrizzleAsCommonJs()
+        return import(source)
+      })
     })
     .then(({ main }) => main(process.argv.slice(2)))
     .catch((error) => {

@@ -2,6 +2,7 @@
  * The operator's commands.
  */
 import { parseArgs } from 'node:util'
+import { tellSourcesInStacks } from './process/stack-traces.ts'
 
 const USAGE = `call-recordings COMMAND
 
@@ -85,6 +86,7 @@ async function run(command: string, argv: readonly string[]): Promise<number> {
 
 /** @param argv the words after the program's name; resolves when the command is done, the server's when it listens */
 export async function main(argv: readonly string[]): Promise<void> {
+  if (!import.meta.url.endsWith('.ts')) tellSourcesInStacks(new URL('./', import.meta.url))
   const [command, ...rest] = argv
   switch (command) {
     case 'start':

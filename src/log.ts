@@ -4,7 +4,6 @@
  * What lets its holder in never gets here: headers are not logged at all, and addresses go through `maskTokens`.
  */
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
-import pretty from 'pino-pretty'
 import type { Config } from './config/config.ts'
 import { createLogOutput, type LogOutput } from './log-output.ts'
 
@@ -20,12 +19,18 @@ export function createLog(config: Pick<Config, 'logLevel' | 'production'>, desti
     serializers: { err: (error: unknown) => errorFields(error) },
   }
   if (destination) return pino(options, destination)
-  if (process.stdout.isTTY && !config.production) return pino(options, pretty({ sync: true, ignore: 'event' }))
   // That it was touched makes a pipe or a socket one that does not block.
   const output = createLogOutput(process.stdout.fd)
   const log = pino(options, output)
   outputs.set(log, output)
   return log
+}
+
+/** The log of a program that goes on: drawn for people in a terminal outside production. What draws is loaded only there. */
+export async function openLog(config: Pick<Config, 'logLevel' | 'production'>): Promise<Log> {
+  if (!process.stdout.isTTY || config.production) return createLog(config)
+  const { default: pretty } = await import('pino-pretty')
+  return createLog(config, pretty({ sync: true, ignore: 'event' }))
 }
 
 const outputs = new WeakMap<Log, LogOutput>()

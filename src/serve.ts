@@ -5,7 +5,7 @@
 import { faultsOfKeyFile } from './auth/keys.ts'
 import { systemClock } from './clock.ts'
 import { type Config, ConfigError, namedIn, readConfig } from './config/config.ts'
-import { createLog, flushLog, type Log } from './log.ts'
+import { flushLog, type Log, openLog } from './log.ts'
 import { giveBackAtRest } from './process/memory.ts'
 import { ENDING, type Signals, whenParentEnds } from './process/signals.ts'
 import { whatToDo } from './process/start-faults.ts'
@@ -24,7 +24,7 @@ const HANDED_ON_WITHIN_MS = 1_000
 /** Runs the server until a signal ends it; resolves when it listens. */
 export async function serve(signals: Signals, { withParent }: { withParent: boolean }): Promise<void> {
   const config = await settings()
-  const log = createLog(config)
+  const log = await openLog(config)
   const life = createLife(config, log)
   let stoppedBy: NodeJS.Signals | undefined
   let stoppedAtMs = 0

@@ -10,7 +10,6 @@
 
 import { existsSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import type BetterSqlite3 from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
@@ -25,6 +24,7 @@ import {
   UniqueViolation,
   type Values,
 } from './database.ts'
+import { drizzleFolder } from './drizzle-folder.ts'
 import { changedBy, RowsAtHand } from './rows-at-hand.ts'
 import * as schema from './schema.ts'
 import { opened } from './sqlite-file.ts'
@@ -70,7 +70,7 @@ const told = (error: unknown): unknown =>
     ? new UniqueViolation('a row of that key exists', { cause: error })
     : error
 
-const migrationsFolder = fileURLToPath(new URL('../../drizzle/sqlite', import.meta.url))
+const migrationsFolder = drizzleFolder('sqlite')
 
 interface Prepared {
   all(values?: Values): unknown[]

@@ -55,6 +55,9 @@ const IDLE_MS = 30_000
 /** Where others wait, a file has this part of its deadline: few hostile files cost the honest ones behind them little. */
 const SHARE = 0.25
 
+/** Not part of the bundle's one piece, but a file of its own beside it. */
+const WORKER = new URL(import.meta.url.endsWith('.ts') ? './inspect-worker.ts' : './inspect-worker.js', import.meta.url)
+
 interface Job {
   task: Task
   head: Uint8Array
@@ -83,7 +86,7 @@ export class Inspector {
   #reinforcing: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor({ deadlineMs, script = new URL('./inspect-worker.ts', import.meta.url) }: InspectorOptions) {
+  constructor({ deadlineMs, script = WORKER }: InspectorOptions) {
     this.#deadlineMs = deadlineMs
     this.#script = script
   }

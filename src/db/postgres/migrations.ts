@@ -2,12 +2,12 @@
  * The tables brought up to date at a start. Any number of instances may start at once: one at a time looks, and the first
  * has done it all. Instances of the version before go on meanwhile, since within a release tables are only added to.
  */
-import { fileURLToPath } from 'node:url'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import type pg from 'pg'
+import { drizzleFolder } from '../drizzle-folder.ts'
 
-const migrationsFolder = fileURLToPath(new URL('../../../drizzle/postgres', import.meta.url))
+const migrationsFolder = drizzleFolder('postgres')
 /** The same in all versions. */
 const LOCK = 7_238_412_901
 
