@@ -78,7 +78,9 @@ test('the image has all that the service is started from', () => {
   const copied = [...text('Dockerfile').matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, names = '']) =>
     names.split(' '),
   )
-  expect(new Set(copied)).toEqual(new Set(['package.json', 'package-lock.json', 'bin', 'src', 'drizzle']))
+  expect(new Set(copied)).toEqual(
+    new Set(['package.json', 'package-lock.json', 'rolldown.config.ts', 'bin', 'src', 'drizzle']),
+  )
   const kept = readFileSync('.dockerignore', 'utf8')
     .match(/^!.*$/gm)
     ?.map((line) => line.slice(1))

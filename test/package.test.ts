@@ -1,0 +1,91 @@
+/** What `npm pack` makes, unpacked where nothing is but the one package with machine code. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import BetterSqlite3 from 'better-sqlite3'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fixtureBytes } from './support/fixtures.ts'
+import { childEnvironment, type LogLine, NODE } from './support/process.ts'
+import { record } from './support/recordings.ts'
+import { clientOf, jsonOf, type TestClient } from './support/service.ts'
+
+const folder = mkdtempSync(path.join(tmpdir(), 'packed-'))
+const home = path.join(folder, 'node_modules/call-recordings')
+const dir = path.join(folder, 'data')
+const COMMAND = path.join(home, 'bin/call-recordings.js')
+const lines: LogLine[] = []
+let server: ChildProcess
+let client: TestClient
+let url: string
+
+const run = (...words: string[]) =>
+  spawnSync(NODE, [COMMAND, ...words], { cwd: folder, env: childEnvironment(dir), encoding: 'utf8' })
+
+beforeAll(async () => {
+  mkdirSync(home, { recursive: true })
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', folder])
+  const [packed = ''] = globSync('*.tgz', { cwd: folder })
+  execFileSync('tar', ['-xzf', path.join(folder, packed), '--strip-components=1', '-C', home])
+  symlinkSync(path.resolve('node_modules/better-sqlite3'), path.join(folder, 'node_modules/better-sqlite3'))
+  server = spawn(NODE, [COMMAND, 'start'], { cwd: folder, env: childEnvironment(dir), stdio: ['ignore', 'pipe', 2] })
+  const listening = new Promise<string>((resolve) => {
+    createInterface(server.stdout as NodeJS.ReadableStream).on('line', (text) => {
+      const line = JSON.parse(text) as LogLine
+      lines.push(line)
+      if (line.msg === 'listening') resolve(line.url as string)
+    })
+  })
+  url = await listening
+  client = await clientOf(() => url)
+})
+
+afterAll(async () => {
+  const closed = once(server, 'close')
+  server.kill('SIGKILL')
+  await closed
+  rmSync(folder, { recursive: true })
+})
+
+test('the package holds its bundle and no source, tests or packages', () => {
+  const tops = new Set(globSync('*', { cwd: home }))
+  expect(tops).toEqual(new Set(['CHANGELOG.md', 'README.md', 'bin', 'dist', 'docs', 'drizzle', 'package.json']))
+})
+
+test('an upload to what was packed is looked into in a thread, and played back', async () => {
+  const sound = fixtureBytes('tone.mp3')
+  const recording = await record(client, sound, { filename: 'call.mp3' })
+  const headers = { authorization: `Bearer ${client.tokens.telecaller}` }
+  const played = await fetch(recording.url, { headers: { ...headers, range: 'bytes=10-' } })
+  expect(played.status).toBe(206)
+  expect(Buffer.from(await played.arrayBuffer())).toEqual(Buffer.from(sound.subarray(10)))
+  const details = await jsonOf(await fetch(`${recording.url}/details`, { headers }))
+  expect(details.duration_seconds).toBeGreaterThan(0)
+  expect(lines.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([])
+})
+
+test('its commands run', () => {
+  expect(run('--help')).toMatchObject({ status: 0, stderr: '' })
+  expect(run('verify')).toMatchObject({ status: 0 })
+  expect(run('backup', path.join(folder, 'copy'))).toMatchObject({ status: 0 })
+  expect(run('sweep', '--dry-run')).toMatchObject({ status: 0 })
+  expect(run('migrate', '--to', path.join(folder, 'none')).stderr).toMatch(/none/)
+  expect(run('check-store').stderr).toMatch(/RECORDINGS_STORE/)
+})
+
+test('the stack of a fault names the source', async () => {
+  const { leadId } = await client.lead()
+  const database = new BetterSqlite3(path.join(dir, 'recordings.db'))
+  database.pragma('foreign_keys = off')
+  database.exec('DROP TABLE call_logs')
+  database.close()
+  const res = await fetch(`${url}/api/leads/${leadId}/call-logs/another`, {
+    method: 'PUT',
+    headers: { authorization: `Bearer ${client.tokens.crm}`, 'content-type': 'application/json' },
+    body: '{}',
+  })
+  expect(res.status).toBeGreaterThanOrEqual(500)
+  await expect.poll(() => JSON.stringify(lines)).toMatch(/at \S.*\(src\/db\/[\w-]+\.ts:\d+:\d+\)/)
+})
