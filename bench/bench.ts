@@ -12,6 +12,7 @@ import { withConnections, withRecordings } from './growth.ts'
 import { measure, type Options, type Result } from './measure.ts'
 import { ours } from './ours.ts'
 import { pin } from './processes.ts'
+import { tails } from './tails.ts'
 import { allWork, MEDIA_BYTES, type Target, type Work } from './work.ts'
 
 const { values: options, positionals } = parseArgs({
@@ -26,7 +27,7 @@ const { values: options, positionals } = parseArgs({
   },
 })
 const [command = 'peers'] = positionals
-const COMMANDS = ['peers', 'growth', 'databases']
+const COMMANDS = ['peers', 'growth', 'databases', 'tails']
 if (!COMMANDS.includes(command)) throw new Error(`there is no ${command}; there are ${COMMANDS.join(', ')}`)
 const DEFAULT_RUNS = 5
 const say = (line = '') => process.stdout.write(`${line}\n`)
@@ -138,6 +139,11 @@ async function growing(media: Media): Promise<Record<string, unknown>> {
   return { connections, recordings: await withRecordings(makeDirectory(dataDir), quick, say) }
 }
 
+async function besideOthers(): Promise<unknown> {
+  const { quick } = options
+  return tails({ dir: makeDirectory(dataDir), runs: quick ? 1 : Number(options.runs ?? 3), quick }, say)
+}
+
 function sayMachine(): void {
   const [cpu] = cpus()
   const unpinned = pin()
@@ -161,8 +167,10 @@ const dataDir = dataDirectory()
 const media = makeMedia()
 const results: Record<string, unknown> = {}
 if (command === 'peers') results.peers = await besidePeers(media)
-if (options.quick) say()
-if (command === 'growth' || (options.quick && !options.only)) results.growth = await growing(media)
+const isLookAtAll = options.quick && command === 'peers' && !options.only
+if (isLookAtAll) say()
+if (command === 'growth' || isLookAtAll) results.growth = await growing(media)
+if (command === 'tails' || isLookAtAll) results.tails = await besideOthers()
 if (command === 'databases') await ofDatabases(makeDirectory(options.disk), options.quick, say)
 if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
 say()

@@ -9,7 +9,8 @@ import { type Abilities, type Contestant, removeFiles } from './contestant.ts'
 import { freePort, type Running, start } from './processes.ts'
 import { base64, chunks, form, playback, tus } from './protocols.ts'
 
-const root = path.resolve(import.meta.dirname, '..')
+/** `BENCH_OURS`: another copy of this server, such as what `npm pack` made. */
+const root = process.env.BENCH_OURS ?? path.resolve(import.meta.dirname, '..')
 const SECRET = 'the secret of a bench, of no use elsewhere'
 export const LEAD = 'lead-of-the-bench'
 export const CALL = 'call-of-the-bench'
@@ -35,11 +36,16 @@ function startArguments(): string[] {
 }
 
 /** Starts the server; a lead with one call log is there for the telecaller to upload to. */
-export async function startOurs(dataDir: string): Promise<Running> {
+export async function startOurs(
+  dataDir: string,
+  { tellsLoopDelay = false, env = {} }: { tellsLoopDelay?: boolean; env?: Headers } = {},
+): Promise<Running> {
   const port = await freePort()
-  const running = await start([process.execPath, ...startArguments()], {
+  const preloaded = tellsLoopDelay ? ['--import', path.join(import.meta.dirname, 'loop-delay.ts')] : []
+  const running = await start([process.execPath, ...preloaded, ...startArguments()], {
     port,
     cwd: root,
+    hasChannel: tellsLoopDelay,
     env: {
       HOST: '127.0.0.1',
       PORT: String(port),
@@ -48,7 +54,8 @@ export async function startOurs(dataDir: string): Promise<Running> {
       RECORDINGS_DATA_DIR: dataDir,
       RECORDINGS_JWT_SECRET: SECRET,
       // One telecaller sends them all.
-      RECORDINGS_MAX_UPLOADS_PER_CALLER: '1000',
+      RECORDINGS_MAX_UPLOADS_PER_CALLER: '4000',
+      ...env,
     },
   })
   const connection = new Connection(port)

@@ -2,7 +2,7 @@
  * Processes under measurement: started on a core of their own, ended with us, watched through /proc (Linux).
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { availableParallelism } from 'node:os'
@@ -46,6 +46,9 @@ export interface Running {
   memory(): Memory
   /** `peakMiB` begins anew. */
   resetPeak(): void
+  /** Of what was started with a channel. */
+  readonly messages: EventEmitter
+  tell(message: string): void
   stop(): Promise<void>
 }
 
@@ -70,13 +73,18 @@ export async function freePort(): Promise<number> {
 /** Starts a server and resolves once it takes connections on `port`. */
 export async function start(
   [command, ...args]: readonly [string, ...string[]],
-  { port, cwd, env = {} }: { port: number; cwd: string; env?: Record<string, string> },
+  {
+    port,
+    cwd,
+    env = {},
+    hasChannel = false,
+  }: { port: number; cwd: string; env?: Record<string, string>; hasChannel?: boolean },
 ): Promise<Running> {
   const [program, words] = pinned ? ['taskset', ['-c', SERVER_CORE, command, ...args]] : [command, args]
   const child = spawn(program, words, {
     cwd,
     env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env },
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'ignore', 'inherit', ...(hasChannel ? (['ipc'] as const) : [])],
   })
   children.add(child)
   const ended = once(child, 'exit').finally(() => children.delete(child))
@@ -104,6 +112,8 @@ export async function start(
     resetPeak() {
       for (const pid of pids) writeFileSync(`/proc/${pid}/clear_refs`, '5')
     },
+    messages: child,
+    tell: (message) => void child.send(message),
     async stop() {
       child.kill('SIGTERM')
       await Promise.race([ended, sleep(STOP_MS, undefined, { ref: false })])
