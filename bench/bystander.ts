@@ -1,6 +1,6 @@
 /**
- * Who has little to ask while others upload: a process of its own, whose clock does not wait for the load. Each request is
- * timed from the moment when it was due, so that those that had to wait for one before them count their wait.
+ * Who has little to ask while others upload: a process of its own, whose clock does not wait for the load. An answer that
+ * takes longer than the pause to the next request stands for those that would have been sent meanwhile, and waited too.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection, type Request } from './connection.ts'
@@ -32,11 +32,14 @@ let isOver = false
 async function ask(first: Connection, { port, probe, afterMs, waits }: Asker): Promise<void> {
   const { request, status, everyMs, isNew } = probe
   let connection = first
-  for (let dueMs = performance.now() + afterMs; !isOver; dueMs += everyMs) {
+  for (let dueMs = performance.now() + afterMs; ; ) {
     await sleep(Math.max(0, dueMs - performance.now()))
     if (isOver) break
+    const beginMs = performance.now()
     await connection.ask(status, request)
-    waits.push(performance.now() - dueMs)
+    const endMs = performance.now()
+    for (let waitMs = endMs - beginMs; waitMs > 0; waitMs -= everyMs) waits.push(waitMs)
+    dueMs += everyMs * Math.max(1, Math.ceil((endMs - dueMs) / everyMs))
     if (!isNew) continue
     connection.close()
     connection = new Connection(port)

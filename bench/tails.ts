@@ -38,7 +38,7 @@ const LIVEZ: Probe = { request: { method: 'GET', path: '/livez' }, status: 200, 
 
 async function rangeOf(port: number, can: Awaited<ReturnType<typeof abilitiesOfOurs>>): Promise<Probe> {
   const connection = new Connection(port)
-  await can.inOne(PLAYED)(connection)
+  await can.inOne(PLAYED)(connection, 0)
   const headers = await asTelecaller()
   const { body } = await connection.ask(200, { method: 'GET', path: RECORDINGS, headers, keep: true })
   connection.close()
