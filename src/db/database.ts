@@ -6,10 +6,9 @@
  * the time it runs is a condition of the list itself (`must`, `holds`), never a look before it.
  */
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
-import type * as schema from './schema.ts'
 
 /** Drizzle's builders over the tables of `schema.ts`; those of the other dialect take the same tables. */
-export type Orm = BetterSQLite3Database<typeof schema>
+export type Orm = BetterSQLite3Database
 
 /** For the placeholders of a query, by name. */
 export type Values = Readonly<Record<string, unknown>>

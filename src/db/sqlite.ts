@@ -26,7 +26,6 @@ import {
 } from './database.ts'
 import { drizzleFolder } from './drizzle-folder.ts'
 import { changedBy, RowsAtHand } from './rows-at-hand.ts'
-import * as schema from './schema.ts'
 import { opened } from './sqlite-file.ts'
 
 /** How long SQLite itself may wait for a lock: the event loop stands still meanwhile. */
@@ -149,7 +148,7 @@ export function openForReading(file: string): ReadingDatabase {
   }
   const sqlite = openedAsItIs(file)
   return {
-    ...reading(preparing(drizzle(sqlite, { schema }), sqlite)),
+    ...reading(preparing(drizzle(sqlite), sqlite)),
     backup: (target) => copyWhole(sqlite, target),
     close: async () => {
       sqlite.close()
@@ -170,7 +169,7 @@ export async function openSqlite(file: string): Promise<SqliteDatabase> {
     database.pragma('synchronous = FULL')
     database.pragma('foreign_keys = ON')
   })
-  const orm = drizzle(sqlite, { schema })
+  const orm = drizzle(sqlite)
   migrate(orm, { migrationsFolder })
   sqlite.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
   const statements = preparing(orm, sqlite)
