@@ -1,5 +1,5 @@
 /**
- * The bundle of what is packed and deployed, into `dist/`: `npm run bundle`, and by itself at `npm pack`. docs/decisions/0018.
+ * The bundle of what is packed and deployed, into `dist/`: `npm run bundle`, and by itself at `npm pack`. docs/decisions/0019.
  */
 import { defineConfig } from 'rolldown'
 
