@@ -33,6 +33,8 @@ const BUSY_TIMEOUT_MS = 5
 /** How long a write is tried again before its caller is told that the database is busy. */
 const WRITE_DEADLINE_MS = 4_000
 const RETRY_EVERY_MS = 40
+/** Of many that wait, as many share a commit as run in this time; the event loop stands still meanwhile. */
+const TURN_MS = 8
 
 /** What only a database in a file can do. */
 interface InAFile {
@@ -303,26 +305,35 @@ class WriteQueue {
     }
     const outcomes = this.#runAll(jobs)
     if (!outcomes) return
+    const ran = jobs.slice(0, outcomes.length)
+    this.#jobs = jobs.slice(outcomes.length)
     try {
       const [only] = outcomes
       if (jobs.length === 1 && only && 'error' in only) this.#undo()
       else this.#sql.commit.run()
     } catch (error) {
       this.#undo()
-      this.#refuse(jobs, error)
+      this.#refuse(ran, error)
+      this.#schedule()
       return
     }
-    for (const [i, job] of jobs.entries()) {
+    for (const [i, job] of ran.entries()) {
       const outcome = outcomes[i]
       if (outcome && 'changes' in outcome) job.resolve(outcome.changes)
       else job.reject(outcome?.error)
     }
+    this.#schedule()
   }
 
-  /** Undefined where a fault has undone the whole transaction: then it strikes its own job alone, the others run again. */
+  /**
+   * Runs as many as a turn of the event loop has time for, the first in any case. Undefined where a fault has undone the whole
+   * transaction: then it strikes its own job alone, the others run again.
+   */
   #runAll(jobs: readonly Job[]): Outcome[] | undefined {
     const outcomes: Outcome[] = []
+    const untilMs = performance.now() + TURN_MS
     for (const job of jobs) {
+      if (outcomes.length > 0 && performance.now() > untilMs) break
       const outcome = this.#run(job, jobs.length === 1)
       outcomes.push(outcome)
       // A full disk or a failing one undoes everybody's work.
