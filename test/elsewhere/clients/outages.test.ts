@@ -197,7 +197,7 @@ describe('three instances', () => {
 
   inBucket(
     'of which one is frozen: another has its uploads at once, and what it does when it wakes changes nothing',
-    { timeout: 60_000 },
+    { timeout: 120_000 },
     async () => {
       await cluster.up({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1h' })
       const begun = await underWay(b)
@@ -213,7 +213,7 @@ describe('three instances', () => {
 
   inBucket(
     'of which one is cut off from the database: it says 503, another has its uploads at once, and it goes on when the line is there again',
-    { timeout: 90_000 },
+    { timeout: 120_000 },
     async () => {
       await cluster.up({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1h' })
       const begun = await underWay(c)
