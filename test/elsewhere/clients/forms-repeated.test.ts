@@ -18,26 +18,29 @@ function send(to: TestService, leadId: string, callLogId: string, bytes: Buffer)
   })
 }
 
-inBucket('is told of the recording that the first one makes in the moment when the repeat would begin anew', async () => {
-  const { leadId, callLogId, recordings } = await a.lead()
-  const bytes = noise(1_000)
-  const mend = failingMoves(a.service, 'before')
-  const handles = handlesOf(a.service)
-  const { sync } = handles
-  handles.sync = () => Promise.reject(Object.assign(new Error('the store fails'), { code: 'EIO' }))
-  expect((await send(a, leadId, callLogId, bytes)).status).toBe(503)
-  handles.sync = sync
-  mend()
-  const { ingest } = b.service
-  const { cancel } = ingest
-  let isAsked = false
-  ingest.cancel = async (id) => {
-    isAsked = true
-    await a.service.ingest.finish(id)
-    return cancel(id)
-  }
-  const again = await send(b, leadId, callLogId, bytes)
-  expect([again.status, isAsked]).toEqual([200, true])
-  const { id } = await jsonOf(again)
-  expect((await jsonOf(await a.api('GET', recordings))).recordings).toEqual([expect.objectContaining({ id })])
-})
+inBucket(
+  'is told of the recording that the first one makes in the moment when the repeat would begin anew',
+  async () => {
+    const { leadId, callLogId, recordings } = await a.lead()
+    const bytes = noise(1_000)
+    const mend = failingMoves(a.service, 'before')
+    const handles = handlesOf(a.service)
+    const { sync } = handles
+    handles.sync = () => Promise.reject(Object.assign(new Error('the store fails'), { code: 'EIO' }))
+    expect((await send(a, leadId, callLogId, bytes)).status).toBe(503)
+    handles.sync = sync
+    mend()
+    const { ingest } = b.service
+    const { cancel } = ingest
+    let isAsked = false
+    ingest.cancel = async (id) => {
+      isAsked = true
+      await a.service.ingest.finish(id)
+      return cancel(id)
+    }
+    const again = await send(b, leadId, callLogId, bytes)
+    expect([again.status, isAsked]).toEqual([200, true])
+    const { id } = await jsonOf(again)
+    expect((await jsonOf(await a.api('GET', recordings))).recordings).toEqual([expect.objectContaining({ id })])
+  },
+)
