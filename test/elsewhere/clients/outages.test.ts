@@ -141,7 +141,7 @@ describe('three instances', () => {
       Array.from({ length: EACH }, () => ({ what, ...moment })),
     )
     const isStored = (kind: Kind) => kind === 'put'
-    faults.fail(({ kind }) => (isStored(kind) ? { delayMs: 1_000 } : undefined))
+    faults.fail(({ kind }) => (isStored(kind) ? { delayMs: 2_500 } : undefined))
     faults.forget()
     const begun = await Promise.all(
       uploads.map(async ({ what, to, sent }) => {
@@ -218,8 +218,8 @@ describe('three instances', () => {
     { timeout: 120_000 },
     async () => {
       await cluster.up({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1h' })
-      const begun = await underWay(c)
       const url = await begunUpload()
+      const begun = await underWay(c)
       line.cut()
       const cutOff = tus.patch(at(c, url), 1_000, noise(1_000))
       const tookMs = await takenOver(begun, a)
