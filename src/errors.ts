@@ -114,6 +114,9 @@ const errnoOf = (error: unknown): string | undefined => {
   return undefined
 }
 
+/** A row of ours breaks a rule of its table: to try again changes nothing. */
+const BROKEN_RULE = /^SQLITE_CONSTRAINT/
+
 const NO_SPACE = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'SQLITE_FULL'])
 const PASSING = new Set(['EMFILE', 'ENFILE', 'EIO', 'EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EAGAIN', 'ENOMEM', 'ENOENT'])
 
@@ -132,7 +135,7 @@ export function asServiceError(error: unknown): ServiceError {
   if (errno !== undefined && NO_SPACE.has(errno)) {
     return passing('insufficient_storage', 'The storage is full; nothing that was acknowledged is lost.', error)
   }
-  if (errno !== undefined && (PASSING.has(errno) || errno.startsWith('SQLITE_'))) {
+  if (errno !== undefined && (PASSING.has(errno) || (errno.startsWith('SQLITE_') && !BROKEN_RULE.test(errno)))) {
     return passing('unavailable', 'The service cannot reach its storage just now; try again shortly.', error)
   }
   return new ServiceError('internal', 'The service failed; the fault has been logged.', { cause: error })

@@ -15,6 +15,7 @@ describe('what a client is told of a fault of ours', () => {
     ['EROFS', 503, 'unavailable'],
     ['SQLITE_CORRUPT', 503, 'unavailable'],
     ['SQLITE_IOERR_WRITE', 503, 'unavailable'],
+    ['SQLITE_CONSTRAINT_NOTNULL', 500, 'internal'],
     ['ERR_INVALID_ARG_TYPE', 500, 'internal'],
   ] as const)('%s: %i, the cause kept and the path not told', ([errno, status, code]) => {
     const bare = fault(errno)

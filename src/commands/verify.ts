@@ -22,7 +22,7 @@ async function faultOf(
   if (size === undefined) return 'cannot be read: ENOENT'
   if (size !== recording.size) return `has ${size} bytes instead of ${recording.size}`
   try {
-    const bytes = await library.acquire(recording.path)
+    const bytes = await library.acquire(recording.path, size)
     try {
       const hash = createHash('sha256')
       for await (const piece of bytes.range(0, size - 1)) {

@@ -121,4 +121,6 @@ export interface Database extends Reading {
 /** A row of that key exists already. */
 export class UniqueViolation extends Error {
   override name = 'UniqueViolation'
+  /** Where the caller knows nothing better: another request was faster, and to ask again may go well. */
+  readonly code = 'EBUSY'
 }

@@ -19,9 +19,11 @@ export interface Library {
   /**
    * The bytes under a key, for a listener who releases them. Not a promise where they are at hand.
    *
+   * @param size where the caller has just been told it: a home that is elsewhere need not be asked, and ENOENT may then
+   *   come with the first range
    * @throws ENOENT when nothing lies there
    */
-  acquire(key: string): Bytes | Promise<Bytes>
+  acquire(key: string, size?: number): Bytes | Promise<Bytes>
   /**
    * An address under which anybody may read what lies under the key for some seconds, from the home itself. Only of a home
    * that listeners can reach.

@@ -139,10 +139,17 @@ export class Ownership {
   async #take(id: string, signal: AbortSignal, cancel: (() => void) | undefined): Promise<Turn> {
     const entry = this.#entryOf(id)
     let turn: Turn | undefined
+    let [isAsked, hasClaim] = [false, false]
+    // A request that still waits for the claim has nothing to let go of: it would give way with nothing done.
+    const ask = () => {
+      isAsked = true
+      if (hasClaim) cancel?.()
+    }
     try {
-      turn = await entry.lock.take(signal, cancel, this.#options.waitMs)
-      const claim = await this.#options.claims.take(id, signal, () => entry.lock.wantedElsewhere())
-      entry.claim = claim
+      turn = await entry.lock.take(signal, cancel && ask, this.#options.waitMs)
+      entry.claim = await this.#options.claims.take(id, signal, () => entry.lock.wantedElsewhere())
+      hasClaim = true
+      if (isAsked) cancel?.()
       // What was read before may have been changed by another instance since.
       if (this.#isShared && entry.users === 0 && !isAheadOfTable(entry)) this.#drop(entry)
       return turn

@@ -2,9 +2,20 @@
 import { eq, sql } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
 import { callLogAdded } from '../../src/db/call-logs.ts'
-import { bind, type Database, holds, kept, must, once, returning, UniqueViolation } from '../../src/db/database.ts'
+import {
+  bind,
+  type Database,
+  holds,
+  kept,
+  must,
+  once,
+  returning,
+  type Statement,
+  UniqueViolation,
+} from '../../src/db/database.ts'
 import { recordingAdded, recordingById, recordingTotals } from '../../src/db/recordings.ts'
 import { leads, type Recording } from '../../src/db/schema.ts'
+import { asServiceError } from '../../src/errors.ts'
 
 const count = kept((orm) => orm.select({ count: sql<number>`count(*)` }).from(leads))
 const ids = kept((orm) => orm.select({ id: leads.id }).from(leads).orderBy(leads.id))
@@ -49,6 +60,23 @@ export function databaseContract(name: string, make: () => Promise<Database>): v
       expect(outcomes[2]).toMatchObject({ reason: refused })
       expect(outcomes[3]).toMatchObject({ value: [1, 1] })
       expect(await ids()).toEqual(['a', 'd', 'e', 'g'])
+    })
+
+    test('a row that breaks a rule of its table is a fault of ours; one whose key another has may go well when asked again', async () => {
+      const { db } = await open()
+      const nameless = { id: 'a', telecallerId: null as unknown as string, createdAtMs: 1, updatedAtMs: 1 }
+      const call = {
+        id: 'a',
+        startedAtMs: null,
+        durationSeconds: null,
+        direction: null,
+        createdAtMs: 1,
+        updatedAtMs: 1,
+      }
+      const told = (...statements: Statement[]) => db.write(...statements).catch(asServiceError)
+      expect(await told(bind(once((orm) => orm.insert(leads).values(nameless))))).toMatchObject({ code: 'internal' })
+      expect(await told(callLogAdded({ ...call, leadId: 'nobody' }))).toMatchObject({ code: 'internal' })
+      expect(await told(added('a'), added('a'))).toMatchObject({ code: 'unavailable', status: 503 })
     })
 
     test('a statement with RETURNING hands over what it wrote, and counts as many rows as changed', async () => {

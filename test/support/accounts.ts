@@ -1,6 +1,6 @@
 /** What a server holds at the end of a run with faults, against what its clients were told. */
 import { expect } from 'vitest'
-import { isS3 } from './home.ts'
+import { databaseUrlOf, isS3 } from './home.ts'
 import { runCommand, type ServerProcess } from './process.ts'
 import { jsonOf } from './service.ts'
 import type { Stored } from './stubborn.ts'
@@ -21,6 +21,32 @@ async function listOf(server: ServerProcess, leadId: string): Promise<Listed[]> 
   }
 }
 
+/** What rows tell of uploads under way once there are none, where instances share a database. */
+const ROWS_LEFT = `select
+  (select count(*)::int from segments) as segments,
+  (select count(*)::int from uploads where state in ('receiving', 'finishing')) as "open uploads",
+  (select count(*)::int from tombstones) as tombstones,
+  (select count(*)::int from claims) as claims`
+const NAMED = 'select path as key from recordings union select key from attempts'
+
+/** Whatever lies where recordings lie is named by a row, also what a finish has left that came to nothing. */
+async function expectNamed(server: ServerProcess) {
+  const url = await databaseUrlOf(server.dir)
+  if (url === undefined || !isS3) return
+  const { ask } = await import('./claims.ts')
+  const named = new Set((await ask(url, NAMED)).map(({ key }) => key))
+  expect((await server.files('recordings')).filter((file) => !named.has(file))).toEqual([])
+}
+
+async function expectNoRowsLeft(server: ServerProcess) {
+  const url = await databaseUrlOf(server.dir)
+  if (url === undefined) return
+  const { ask } = await import('./claims.ts')
+  // Of what was asked last, the claim may just be going.
+  const left = async () => (await ask(url, ROWS_LEFT))[0]
+  await expect.poll(left).toEqual({ segments: 0, 'open uploads': 0, tombstones: 0, claims: 0 })
+}
+
 /** Every file whole, exactly one recording each, and nothing else on the disk once the rest has expired. */
 export async function expectExactly(server: ServerProcess, leadIds: string[], stored: Stored[]) {
   const listed = (await Promise.all(leadIds.map((leadId) => listOf(server, leadId)))).flat()
@@ -28,7 +54,12 @@ export async function expectExactly(server: ServerProcess, leadIds: string[], st
   expect(facts(listed)).toEqual(facts(stored))
   expect(listed.map((each) => each.id).sort()).toEqual(stored.map((each) => each.recordingId).sort())
   expect(await runCommand(['verify'], server)).toMatchObject({ code: 0 })
+  await expectSwept(server, leadIds, stored.length)
+}
 
+/** Strays are named by rows; once all uploads have expired, there are as many recordings and nothing else. */
+export async function expectSwept(server: ServerProcess, leadIds: readonly string[], count: number) {
+  await expectNamed(server)
   const env = { RECORDINGS_UPLOAD_EXPIRES_AFTER: '1s' }
   await server.restart(env)
   const left = async () => {
@@ -37,7 +68,9 @@ export async function expectExactly(server: ServerProcess, leadIds: string[], st
     return server.files('uploads')
   }
   await expect.poll(left, { timeout: isS3 ? 60_000 : 15_000 }).toEqual([])
-  expect(await server.files('recordings')).toHaveLength(stored.length)
+  const kept = (await server.files('recordings')).filter((file) => leadIds.includes(file.split('/')[0] as string))
+  expect(kept).toHaveLength(count)
+  await expectNoRowsLeft(server)
   const alarms = server.lines.filter((line) => /ALARM/.test(line.msg))
   expect(alarms).toEqual([])
 }

@@ -26,6 +26,8 @@ export interface PostgresServer {
   database(): Promise<string>
   /** Stops it as a power cut would: no connection hears of it, and the next start recovers from the log. */
   crash(): Promise<void>
+  /** Kills all of its processes with -9, as the kernel does when memory is short. */
+  kill(): Promise<void>
   /** Starts it again on the same port and the same data; resolves when it takes connections. */
   start(): Promise<void>
 }
@@ -71,6 +73,15 @@ function initialise(): string {
   )
   if (initdb.status !== 0) throw new Error(`initdb failed: ${initdb.stderr}`)
   return dir
+}
+
+/** One that has ended by itself is as good. */
+function endNow(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }
 
 function run(dir: string, port: number): ChildProcess {
@@ -132,6 +143,15 @@ async function launch(): Promise<PostgresServer> {
       databases += 1
       await command(`create database t${databases}`)
       return addressOf(`t${databases}`)
+    },
+    async kill() {
+      const exited = once(process, 'exit')
+      const pid = process.pid as number
+      process.kill('SIGSTOP')
+      // Those of its children that outlive it would keep the next start waiting.
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+      for (const each of [pid, ...children.map(Number)]) endNow(each)
+      await exited
     },
     async crash() {
       const exited = once(process, 'exit')

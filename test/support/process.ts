@@ -14,7 +14,7 @@ import { afterwards, clientOf, filesIn, SECRET, type TestClient } from './servic
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** The Node that the product is pinned to; the one that runs the tests may be another. */
 export const NODE = path.join(ROOT, 'node_modules/.bin/node')
-const START_DEADLINE_MS = 20_000
+const START_DEADLINE_MS = 60_000
 
 /** A line of the server's log. */
 export interface LogLine {

@@ -13,14 +13,14 @@ const RETRY_MS = 40
 
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-interface Answer {
+export interface Answer {
   status: number
   headers: Record<string, string | undefined>
   json(): Record<string, unknown>
   text: string
 }
 
-interface Sending {
+export interface Sending {
   headers?: Record<string, string>
   body?: Buffer
   /** Sends the body in pieces of this size with a pause in between, as a phone does. */
@@ -28,7 +28,7 @@ interface Sending {
 }
 
 /** One request on a connection of its own; rejects when the line breaks. */
-async function send(method: string, url: string, token: string, { headers, body, pieceBytes }: Sending = {}) {
+export async function send(method: string, url: string, token: string, { headers, body, pieceBytes }: Sending = {}) {
   const request = httpRequest(url, {
     method,
     agent: false,
@@ -59,20 +59,36 @@ async function send(method: string, url: string, token: string, { headers, body,
   } satisfies Answer
 }
 
+/** What clients have heard that sent them back, and how often. */
+export type Heard = Record<string, number>
+
+const note = (heard: Heard | undefined, what: string | number) => {
+  if (heard) heard[what] = (heard[what] ?? 0) + 1
+}
+
 /** Tries until there is an answer that is not "later". */
-async function insist(attempt: () => Promise<Answer>): Promise<Answer> {
+async function insist(heard: Heard | undefined, attempt: () => Promise<Answer>): Promise<Answer> {
   for (;;) {
     const answer = await attempt().catch(() => undefined)
     if (answer && answer.status < 500 && answer.status !== 423) return answer
-    if (answer) expectLater(answer)
+    expectLater(heard, answer)
     await sleep(RETRY_MS)
   }
 }
 
-/** Of what a client may try again later, this alone is said; by a proxy also that it has reached no server. */
-function expectLater(answer: Answer): void {
-  const byProxy = answer.headers.server?.startsWith('nginx') && !answer.headers['x-request-id'] ? [502, 504] : []
-  expectStatus(answer, 423, 503, 507, ...byProxy)
+/**
+ * Of what a client may try again later, this alone is said, and when; by a proxy also that it has reached no server.
+ *
+ * @param answer undefined when the line broke
+ */
+function expectLater(heard: Heard | undefined, answer: Answer | undefined): void {
+  note(heard, answer?.status ?? 'broken lines')
+  if (!answer) return
+  const { headers } = answer
+  const isByProxy = headers.server?.startsWith('nginx') && !headers['x-request-id']
+  if (isByProxy) return void expectStatus(answer, 502, 504)
+  expectStatus(answer, 423, 503, 507)
+  if (!/^[1-9]\d*$/.test(headers['retry-after'] ?? '')) throw new Error(`${answer.status} without Retry-After`)
 }
 
 function expectStatus(answer: Answer, ...statuses: number[]): Answer {
@@ -93,12 +109,13 @@ export interface Errand {
   bytes: Buffer
   /** Bytes in each PATCH or chunk. */
   stepBytes: number
+  heard?: Heard
 }
 
-export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Promise<Stored> {
+export async function storeByTus({ client, lead, bytes, stepBytes, heard }: Errand): Promise<Stored> {
   const token = client.tokens.telecaller
   const common = { 'tus-resumable': '1.0.0' }
-  const created = await insist(() =>
+  const created = await insist(heard, () =>
     send('POST', lead.uploads, token, {
       headers: {
         ...common,
@@ -116,7 +133,7 @@ export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Pr
     return answer.headers['recording-id']
   }
   for (;;) {
-    const head = await insist(() => send('HEAD', url, token, { headers: common }))
+    const head = await insist(heard, () => send('HEAD', url, token, { headers: common }))
     const found = acknowledge(expectStatus(head, 200))
     if (acknowledged === bytes.length) {
       if (found === undefined) throw new Error('the full length was told before there was a recording')
@@ -131,20 +148,22 @@ export async function storeByTus({ client, lead, bytes, stepBytes }: Errand): Pr
       }).catch(() => undefined)
       if (answer?.status === 204) acknowledge(answer)
       else if (answer === undefined || answer.status >= 423) {
-        if (answer) expectLater(answer)
+        expectLater(heard, answer)
         broken = true
         await sleep(RETRY_MS)
-      } else if (answer.status === 409) broken = true
-      else expectStatus(answer, 204)
+      } else if (answer.status === 409) {
+        note(heard, 409)
+        broken = true
+      } else expectStatus(answer, 204)
     }
   }
 }
 
 /** An upload by chunks, begun under a key. */
-async function beginChunks({ client, lead, bytes }: Errand) {
+async function beginChunks({ client, lead, bytes, heard }: Errand) {
   const token = client.tokens.telecaller
   const post = (body: Record<string, unknown>, headers: Record<string, string> = {}) =>
-    insist(() =>
+    insist(heard, () =>
       send('POST', lead.recordings, token, {
         headers: { 'content-type': 'application/json', ...headers },
         body: Buffer.from(JSON.stringify(body)),
@@ -208,7 +227,7 @@ export async function storeByReplacedChunks(errand: Errand): Promise<Stored> {
   return upload.stored(await upload.finalize(total))
 }
 
-export async function storeByForm({ client, lead, bytes }: Errand): Promise<Stored> {
+export async function storeByForm({ client, lead, bytes, heard }: Errand): Promise<Stored> {
   const boundary = 'stubborn'
   const field = (name: string, more = '') =>
     `--${boundary}\r\nContent-Disposition: form-data; name="${name}"${more}\r\n\r\n`
@@ -221,7 +240,7 @@ export async function storeByForm({ client, lead, bytes }: Errand): Promise<Stor
     'content-type': `multipart/form-data; boundary=${boundary}`,
     'idempotency-key': `"${crypto.randomUUID()}"`,
   }
-  const answer = await insist(() =>
+  const answer = await insist(heard, () =>
     send('POST', lead.recordings, client.tokens.telecaller, { headers, body, pieceBytes: 32_768 }),
   )
   const recording = expectStatus(answer, 200).json()

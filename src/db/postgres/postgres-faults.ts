@@ -17,8 +17,8 @@ const PASSING =
   /^(08...|57P0[1-5]|57014|40001|40P01|55P03|25006|25P03|53[0-9A-Z]{3}|ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENOENT)$/
 const DISK_FULL = '53100'
 const UNIQUE_VIOLATION = '23505'
-/** What a client sent does not fit: a door should have refused it. */
-const DATA = /^22/
+/** What a client sent does not fit, and a door should have refused it; or a row of ours breaks a rule of its table. */
+const OURS = /^2[23]/
 
 /** The driver tells some losses of a connection by a sentence alone. */
 const LOST =
@@ -54,7 +54,7 @@ export function told(error: unknown): unknown {
   if (fault.code === UNIQUE_VIOLATION) return new UniqueViolation('a row of that key exists', { cause: fault })
   if (fault.code === DISK_FULL)
     return passing('insufficient_storage', 'The storage is full; nothing that was acknowledged is lost.', fault)
-  if (DATA.test(fault.code ?? '')) return fault
+  if (OURS.test(fault.code ?? '')) return fault
   return passing('unavailable', 'The service cannot reach its storage just now; try again shortly.', fault)
 }
 

@@ -3,12 +3,13 @@
  * whether they are those of the first time.
  */
 import type { Lead } from '../../db/schema.ts'
+import { asServiceError } from '../../errors.ts'
 import { newId } from '../../ids.ts'
 import type { Caller } from '../../leads/rights.ts'
 import { idempotencyOf } from '../../uploads/idempotency.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
 import type { Ownership } from '../../uploads/ownership.ts'
-import { onceUnsealed } from '../../uploads/seals.ts'
+import { onceUnsealed, Sealed } from '../../uploads/seals.ts'
 import { isOpen, isWhole } from '../../uploads/upload.ts'
 
 export type Purpose = { uploadId: string; unlock(): Promise<void> } | { recordingId: string }
@@ -66,13 +67,18 @@ export async function begin(
       await lock.unlock()
       // The sweep may be ending or finishing what a dead process has left: it takes no lock.
       const outcome = () => onceUnsealed(() => outcomeOf(ingest, row.id), signal)
-      const recordingId = await ownership.hold(row.id, signal, outcome)
+      const recordingId = await ownership.hold(row.id, signal, outcome).catch(movedOn)
       if (recordingId !== undefined) return { recordingId }
     } catch (error) {
       await lock.unlock()
       throw error
     }
   }
+}
+
+/** Another instance has finished or ended it in the same moment: the table is asked again. @throws every other error */
+function movedOn(error: unknown): undefined {
+  if (error instanceof Sealed || asServiceError(error).code !== 'upload_closed') throw error
 }
 
 /** The recording of an earlier request that has ended; one that ended without leaves nothing in the way. */

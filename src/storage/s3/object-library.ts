@@ -40,9 +40,9 @@ export class ObjectLibrary implements Library {
     this.#scratchDirectory = scratchDirectory
   }
 
-  async acquire(key: string): Promise<Bytes> {
+  async acquire(key: string, told?: number): Promise<Bytes> {
     const at = recordingAt(key)
-    const size = await this.#sizeKept(key)
+    const size = told ?? (await this.#sizeKept(key))
     if (size === undefined) throw missing(key)
     const open = new Set<Readable>()
     return {

@@ -1,66 +1,81 @@
 /** Three instances over one database and one store, behind nginx, which sends each request to another one. */
-import { tmpdir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { homeOf } from '../../support/home.ts'
-import { startNginx } from '../../support/nginx.ts'
-import { type ServerProcess, startProcess } from '../../support/process.ts'
-import { afterwards, clientOf } from '../../support/service.ts'
+import { startCluster } from '../../support/cluster.ts'
 import { storeThrough } from '../../support/store-through.ts'
+import { type Heard, type Stored, sha256 } from '../../support/stubborn.ts'
 
-/** `KILLS=500 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/instances.test.ts` is the long run. */
+/** `KILLS=500 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/clients/instances.test.ts` is the long run. */
 const KILLS = Number(process.env.KILLS ?? 4)
-const RESTARTS = 3
+const RESTARTS = Number(process.env.RESTARTS ?? 6)
 
-/** The instances, the first of which has made what the others share, and a client of all of them. */
-async function cluster() {
-  const env = { RECORDINGS_MAX_UPLOADS_PER_CALLER: '100000', RECORDINGS_TRUST_PROXY: 'loopback' }
-  const first = await startProcess({ env })
-  const shared = { ...env, ...(await homeOf(first.dir)) }
-  const others = [await startProcess({ env: shared }), await startProcess({ env: shared })]
-  const all = [first, ...others]
-  const nginx = await startNginx({ upstream: all.map(({ url }) => url), recordingsDir: tmpdir() })
-  afterwards(() => nginx.stop())
-  return { first, others, all, client: await clientOf(() => nginx.origin) }
+const cluster = await startCluster()
+const { all, client, settle } = cluster
+
+test(
+  `clients that upload through ${RESTARTS} restarts by SIGTERM, one instance after the other, lose nothing; those who listen hear all`,
+  async () => {
+    const heard: Heard = {}
+    const listened: Heard = {}
+    const counts = await storeThrough(
+      all[0],
+      async (stored) => {
+        let isOver = false
+        const listening = listen(() => isOver, stored, listened)
+        for (let i = 0; i < RESTARTS; i++) {
+          const before = stored.length
+          await expect.poll(() => stored.length, { timeout: 60_000 }).toBeGreaterThan(before)
+          const next = all[i % all.length] as (typeof all)[number]
+          expect(await next.kill('SIGTERM')).toEqual({ code: 0, signal: null })
+          await next.restart()
+        }
+        isOver = true
+        await listening
+      },
+      { client, settle, heard },
+    )
+    console.log(`through ${RESTARTS} restarts: ${JSON.stringify({ counts, heard, listened })}`)
+    // An instance answers what it has taken: the proxy has found one that was away, or the instance has said so.
+    expect(heard['broken lines'] ?? 0).toBe(0)
+    expect(all.flatMap(({ lines }) => lines).filter(({ level }) => level === 'fatal')).toEqual([])
+  },
+  120_000 + RESTARTS * 12_000,
+)
+
+/** Plays what was stored, over and over: whole, or the client is told to ask again. */
+async function listen(isOver: () => boolean, stored: readonly Stored[], heard: Heard) {
+  while (!isOver()) {
+    const recording = stored[Math.floor(Math.random() * stored.length)]
+    if (!recording) {
+      await sleep(20)
+      continue
+    }
+    const { leadId, recordingId } = recording
+    const res = await client.api('GET', `/api/leads/${leadId}/recordings/${recordingId}`)
+    heard[res.status] = (heard[res.status] ?? 0) + 1
+    const bytes = Buffer.from(await res.arrayBuffer())
+    if (res.status === 200) expect(sha256(bytes)).toBe(recording.sha256)
+    else expect([502, 503]).toContain(res.status)
+  }
 }
-
-const any = (all: readonly ServerProcess[]) => all[Math.floor(Math.random() * all.length)] as ServerProcess
 
 test(
   `clients that upload through ${KILLS} kill -9 of instances keep what was acknowledged, and get exactly one recording for each file`,
   async () => {
-    const { first, others, all, client } = await cluster()
+    await cluster.up({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1h' })
     const disturb = async () => {
       for (let i = 0; i < KILLS; i++) {
         await sleep(Math.random() * 1_000)
-        const victim = any(all)
+        const victim = cluster.any()
         await victim.kill('SIGKILL')
         await sleep(Math.random() * 500)
         await victim.restart()
       }
     }
-    const settle = async () => {
-      for (const other of others) await other.kill('SIGTERM')
-    }
-    const counts = await storeThrough(first, disturb, { client, settle })
-    console.log(`stored by three instances through ${KILLS} kills: ${JSON.stringify(counts)}`)
+    const heard: Heard = {}
+    const counts = await storeThrough(all[0], disturb, { client, settle, heard, large: KILLS > 10 })
+    console.log(`stored by three instances through ${KILLS} kills: ${JSON.stringify({ counts, heard })}`)
     expect(Math.min(...Object.values(counts))).toBeGreaterThan(0)
   },
   120_000 + KILLS * 12_000,
 )
-
-test(`${RESTARTS} restarts of instances by SIGTERM, one after the other, lose nothing that clients do not try again`, async () => {
-  const { first, others, all, client } = await cluster()
-  const disturb = async () => {
-    for (let i = 0; i < RESTARTS; i++) {
-      const next = all[i % all.length] as ServerProcess
-      await sleep(500)
-      expect(await next.kill('SIGTERM')).toEqual({ code: 0, signal: null })
-      await next.restart()
-    }
-  }
-  const settle = async () => {
-    for (const other of others) await other.kill('SIGTERM')
-  }
-  await storeThrough(first, disturb, { client, settle })
-}, 300_000)

@@ -1,6 +1,7 @@
 /** What an upload costs at the store, which bills by the request. */
 import { beforeEach, describe, expect } from 'vitest'
 import { inBucket, isS3 } from '../../support/home.ts'
+import { runCommand } from '../../support/process.ts'
 import { startS3 } from '../../support/s3.ts'
 import { startService } from '../../support/service.ts'
 import { faultyStore } from '../../support/store-faults.ts'
@@ -55,5 +56,16 @@ describe('at the store', () => {
     const url = await tus.begin(lead, bytes.length)
     expect((await tus.patch(url, 0, bytes)).status).toBe(204)
     expect(await asked()).toEqual({ put: 2 })
+  })
+
+  inBucket('that `verify` looks at are one GET each', async () => {
+    const [lead, bytes] = [await harness.lead(), noise(1_000)]
+    for (let n = 0; n < 2; n++) await tus.patch(await tus.begin(lead, bytes.length), 0, bytes)
+    const recordings = (await harness.files('recordings')).length
+    await asked()
+    store?.forget()
+    const env = { RECORDINGS_S3_ENDPOINT: store?.endpoint ?? '' }
+    expect(await runCommand(['verify'], { dir: harness.dir, env })).toMatchObject({ code: 0 })
+    expect(await asked()).toEqual({ get: recordings })
   })
 })
