@@ -75,10 +75,12 @@ export function createApp(service: Service): Express {
     }),
   )
   app.use(checkHost)
-  // First, since each route ahead of it costs every range its match.
+  const tus = tusRoutes(service)
+  app.use(tus.direct)
+  // First of the routes, since each ahead of it costs every range its match.
   app.use(playbackRoutes({ config, db, tokens, library, links, events, clock }))
   app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
-  app.use('/api/leads/:leadId/uploads', tusRoutes(service))
+  app.use('/api/leads/:leadId/uploads', tus.router)
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
   app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
   app.options('/{*path}', (_req, res) => {

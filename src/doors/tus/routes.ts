@@ -5,7 +5,7 @@
  * must promise before a byte is sent, the bytes themselves, errors in our words, and the finish. Knows HTTP; knows nothing
  * of disks.
  */
-import { type ErrorRequestHandler, Router } from 'express'
+import { type ErrorRequestHandler, type RequestHandler, Router } from 'express'
 import { required } from '../../auth/required.ts'
 import type { Tokens } from '../../auth/tokens.ts'
 import { ServiceError } from '../../errors.ts'
@@ -39,9 +39,42 @@ interface Parts extends Omit<TusParts, 'creating'> {
   tokens: Tokens
 }
 
-export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): Router {
+/** A lead's uploads, or one of them, as the server itself writes their addresses. */
+const ADDRESS = /^\/api\/leads\/([\w.-]+)\/uploads(?:\/([\w-]+))?$/
+
+export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): {
+  direct: RequestHandler
+  router: Router
+} {
   const parts: TusParts = { config, db, ingest, ownership, creating: new Map() }
   const door: TusDoor = { ...parts, engine: createEngine(engineOptions(parts, EXTENSIONS)) }
+  return { direct: directly(door, tokens), router: routed(door, tokens) }
+}
+
+/**
+ * Creations and PATCHes as nearly all of them come, matched once; of the routers, each pattern ahead of theirs costs them its
+ * try. What is written in another way, or says more, goes through the routers and comes to the same.
+ */
+const directly =
+  (door: TusDoor, tokens: Tokens): RequestHandler =>
+  async (req, res, next) => {
+    const { method, headers } = req
+    if (method !== 'POST' && method !== 'PATCH') return next()
+    if (headers['tus-resumable'] !== TUS_VERSION || headers['x-http-method-override'] !== undefined) return next()
+    const [, leadId, uploadId] = ADDRESS.exec(req.url) ?? []
+    if (leadId === undefined || (uploadId === undefined) !== (method === 'POST')) return next()
+    res.setHeader('Tus-Resumable', TUS_VERSION)
+    res.locals.caller = await tokens.authenticate(headers.authorization)
+    if (uploadId === undefined) {
+      req.params = { leadId }
+      return create(door, { req, res })
+    }
+    req.params = { leadId, uploadId }
+    return change(door, 'PATCH', { req, res })
+  }
+
+function routed(door: TusDoor, tokens: Tokens): Router {
+  const { config } = door
   const router = Router({ mergeParams: true })
 
   // tus 1.0 § Tus-Resumable: in every answer; a request of another version is not processed.
