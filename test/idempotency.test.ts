@@ -1,7 +1,7 @@
 /** `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) at all three doors. */
 import { createHash, randomUUID } from 'node:crypto'
 import { eq } from 'drizzle-orm'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { uploads } from '../src/db/schema.ts'
 import { idempotencyOf } from '../src/uploads/idempotency.ts'
 import { base64, legacyClient } from './support/legacy.ts'
@@ -124,6 +124,30 @@ describe('over tus', () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => create(lead, key)))
     expect(answers.map((res) => res.status)).toEqual(answers.map(() => 201))
     expect(new Set(answers.map((res) => res.headers.get('location'))).size).toBe(1)
+  })
+
+  test('a creation that comes to write when its repeat has gone on writes nothing', async () => {
+    const lead = await harness.lead()
+    const key = randomUUID()
+    const late = Promise.withResolvers<void>()
+    const { ownership } = harness.service
+    const newLock = vi.spyOn(ownership, 'newLock').mockImplementationOnce((id) => {
+      newLock.mockRestore()
+      const lock = ownership.newLock(id)
+      return { ...lock, lock: (...asked) => late.promise.then(() => lock.lock(...asked)) }
+    })
+    const first = create(lead, key, { 'content-type': OFFSET_TYPE }, Buffer.from('01234'))
+    await expect.poll(() => openOf(lead)).toHaveLength(1)
+    const repeat = await create(lead, key)
+    const location = repeat.headers.get('location') as string
+    expect([repeat.status, repeat.headers.get('upload-offset')]).toEqual([201, '0'])
+    expect((await tus.patch(location, 0, Buffer.from('012'))).status).toBe(204)
+    late.resolve()
+    expect((await first).status).toBe(423)
+    expect((await tus.head(location)).headers.get('upload-offset')).toBe('3')
+    const done = await tus.patch(location, 3, Buffer.from('3456789'))
+    const recording = await fetch(done.headers.get('content-location') as string, { headers: auth })
+    expect(await recording.text()).toBe('0123456789')
   })
 
   test('with other metadata, another length, or at another door: 409', async () => {

@@ -1,7 +1,7 @@
 /**
  * Rights: who a caller is, and what they may do to a lead.
  *
- * The lead's owner decides, asked of the database at every request and never remembered. Knows nothing of HTTP or tokens.
+ * The lead's owner decides, as the database has it at every request. Knows nothing of HTTP or tokens.
  */
 import type { Reading, Statement } from '../db/database.ts'
 import { leadById, leadStands } from '../db/leads.ts'

@@ -4,7 +4,6 @@
 import { asServiceError } from '../../errors.ts'
 import { endAnswer } from '../../http/early-answers.ts'
 import { newId } from '../../ids.ts'
-import type { Row } from '../../uploads/ownership.ts'
 import { tooLarge } from '../../uploads/upload.ts'
 import { isAbandoned } from './abandon.ts'
 import { addressOfUpload, uploadHeaders } from './answers.ts'
@@ -16,7 +15,7 @@ import { type Creation, creationOf, hasBody, isOffsetStream } from './headers.ts
 import { holding } from './holding.ts'
 import { finish } from './last-byte.ts'
 import { answerAgain } from './repeat.ts'
-import { assertFits, takeBody } from './take-body.ts'
+import { assertFits, takeBody, takenOver } from './take-body.ts'
 
 export async function create(parts: TusParts, at: Exchange): Promise<void> {
   const asked = await askedBy(parts.db, at)
@@ -46,8 +45,8 @@ async function post(parts: TusParts, context: Context, creation: Creation): Prom
   const id = newId()
   const row = await begin(parts, context, id)
   context.row = row
-  const offset = bringsBytes ? await firstBytes(parts, context, row) : undefined
-  if (offset !== undefined && offset === length) await finish(parts, context, id)
+  const offset = bringsBytes ? await firstBytes(parts, context, id) : undefined
+  if (offset !== undefined && offset === context.row.length) await finish(parts, context, id)
   await abandonIfLost(parts, context)
   const headers = await uploadHeaders(parts, 'POST', req, context.row, context.recording)
   if (res.headersSent) return
@@ -60,8 +59,15 @@ async function post(parts: TusParts, context: Context, creation: Creation): Prom
 }
 
 /** @returns the offset after them */
-const firstBytes = async (parts: TusParts, context: Context, row: Row): Promise<number> =>
-  hasBody(context.req.headers) ? holding(parts, context, row.id, (stop) => takeBody(parts, context, row, stop)) : 0
+async function firstBytes(parts: TusParts, context: Context, id: string): Promise<number> {
+  if (!hasBody(context.req.headers)) return 0
+  return holding(parts, context, id, async (stop) => {
+    const row = await parts.ingest.view(id)
+    // A repeat was told of the upload first, and its client has gone on: these bytes have no place any more.
+    if (row.offset > 0) throw takenOver()
+    return takeBody(parts, context, row, stop)
+  })
+}
 
 /** A creation whose client will never learn the upload's address leaves none behind. */
 async function abandonIfLost({ ingest, ownership }: TusParts, context: Context): Promise<void> {

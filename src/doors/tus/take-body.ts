@@ -27,10 +27,13 @@ export async function takeBody(parts: TusParts, context: Context, row: Row, stop
   // What comes beyond a declared length is not the upload's: the upload is whole, and the connection ends.
   if (isWhole || end === 'all' || end === 'cut') return offset
   if (end === 'overrun') throw new ServiceError('too_large', 'More bytes came than the upload may have.')
-  throw new ServiceError('upload_locked', 'Another request took this upload over; HEAD tells how far it is.', {
+  throw takenOver()
+}
+
+export const takenOver = () =>
+  new ServiceError('upload_locked', 'Another request took this upload over; HEAD tells how far it is.', {
     headers: { 'Retry-After': '1', Connection: 'close' },
   })
-}
 
 /** Bytes that are missing of the upload; while its length is deferred, that it may still get. */
 const roomOf = ({ config }: Pick<TusParts, 'config'>, { length, offset }: Pick<Row, 'length' | 'offset'>): number =>
