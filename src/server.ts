@@ -55,7 +55,10 @@ function endSilent(socket: Socket, events: Events): void {
   const { req, res } = exchange
   const { method } = req
   const url = maskTokens(req.url ?? '')
-  if (!req.complete) {
+  if (!req.complete && req.readableLength > 0) {
+    // What it has sent is not read yet, as while a disk stands still: that is our silence, and it is asked again.
+    socket.setTimeout(socket.timeout ?? 0)
+  } else if (!req.complete) {
     events.connectionSilent({ method, url })
     req.destroy()
   } else if (res.writableEnded || socket.writableLength > 0) {
