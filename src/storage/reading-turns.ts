@@ -121,6 +121,13 @@ export class ReadingTurn {
     if (this.#ask()) this.#source.resume()
   }
 
+  /** Of a source that is dead and listened to no more: what it had brought, and what waited to be read. */
+  rest(): Buffer | null {
+    // Of one that flows the first piece alone would be read.
+    this.#source.pause()
+    return this.#source.read()
+  }
+
   /** Nothing is read here any more; the source is left as it is. */
   end(): void {
     this.#state = 'listening'

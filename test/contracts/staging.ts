@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { PassThrough, Readable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import type { Library } from '../../src/storage/library.ts'
@@ -88,6 +89,18 @@ export function stagingContract(name: string, make: () => Promise<StagingHome>):
       expect(await bytesOf(again)).toEqual(bytes)
       expect(await again.sha256(200_000)).toBe(sha256(bytes))
       await expect(again.sha256(200_001)).rejects.toThrow()
+    })
+
+    test('keeps what had come of a line that dies while it waits to be read', async () => {
+      const bodies = Array.from({ length: 20 }, () => ({
+        upload: new Owned(home),
+        source: new Readable({ read() {} }),
+      }))
+      const ended = bodies.map(({ upload, source }) => upload.staged.append(source, 0))
+      for (let piece = 0; piece < 3; piece++) for (const { source } of bodies) source.push(noise(100_000))
+      await nextTurn()
+      for (const { source } of bodies) source.destroy()
+      for (const { offset, end } of await Promise.all(ended)) expect([offset, end]).toEqual([300_000, 'cut'])
     })
 
     test('keeps what a dying line and a stopped request have brought', async () => {

@@ -128,12 +128,18 @@ export class Writer {
     else this.#flush()
   }
   #onEnd = () => this.#finish('all')
-  #onCut = () => this.#finish('cut')
+  #onCut = () => {
+    if (this.#end) return
+    this.#source.off('data', this.#onData)
+    const rest = this.#turn.rest()?.subarray(0, this.#maxBytes - this.#taken)
+    if (rest && rest.length > 0) this.#take(rest)
+    this.#finish('cut')
+  }
   stop() {
     this.#onAbort()
   }
 
-  #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
+  #onAbort = () => (this.#source.destroyed ? this.#onCut() : this.#finish('stopped'))
 
   #isWorthAWrite(): boolean {
     return this.#gatheredBytes >= (this.#options.memory.held < PLENTY_BYTES ? GATHER_BYTES : FRUGAL_GATHER_BYTES)

@@ -122,8 +122,14 @@ export class Gatherer {
     this.#flow()
   }
   #onEnd = () => this.#finish('all')
-  #onCut = () => this.#finish('cut')
-  #onAbort = () => this.#finish(this.#source.destroyed ? 'cut' : 'stopped')
+  #onCut = () => {
+    if (this.#end) return
+    this.#source.off('data', this.#onData)
+    const rest = this.#turn.rest()?.subarray(0, this.#maxBytes - this.#taken)
+    if (rest && rest.length > 0) this.#take(rest)
+    this.#finish('cut')
+  }
+  #onAbort = () => (this.#source.destroyed ? this.#onCut() : this.#finish('stopped'))
 
   #flow() {
     if (this.#end) return
