@@ -81,7 +81,7 @@ function rowsOf(work: Work, [mine, ...peers]: readonly Result[]): string[][] {
   if (!mine) return []
   return peers.map((peer, i) => {
     const ratios = mine.figures.map((each, run) => each / (peer.figures[run] ?? Number.NaN))
-    const target = i === 0 ? work.target : undefined
+    const target = work.targets?.find(({ against }) => against.name === peer.contestant)
     const both = (of: (result: Result) => number) => `${figure(of(mine))} / ${figure(of(peer))}`
     return [
       i === 0 ? work.name : '',
