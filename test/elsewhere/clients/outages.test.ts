@@ -15,7 +15,7 @@ import { type Heard, sha256 } from '../../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../../support/tus.ts'
 
 /**
- * `OUTAGE_SECONDS=20 OUTAGES=5 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/clients/outages.test.ts`
+ * `OUTAGE_SECONDS=20 OUTAGES=5 npm run test:outages`
  * is the long run: each outage lasts so long, and comes so often.
  */
 const OUTAGE_MS = Number(process.env.OUTAGE_SECONDS ?? 1.5) * 1_000
