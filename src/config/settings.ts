@@ -1,7 +1,7 @@
 /**
  * The table of settings: each one's name, the kind of its value and its default.
  *
- * README's list of settings is held against it. It reads nothing: `config.ts` gives it the environment's texts.
+ * The list in docs/operating.md is held against it. It reads nothing: `config.ts` gives it the environment's texts.
  */
 import { z } from 'zod'
 import {
