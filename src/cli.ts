@@ -87,7 +87,7 @@ async function run(command: string, argv: readonly string[]): Promise<number> {
 /** @param argv the words after the program's name; resolves when the command is done, the server's when it listens */
 export async function main(argv: readonly string[]): Promise<void> {
   if (!import.meta.url.endsWith('.ts')) tellSourcesInStacks(new URL('./', import.meta.url))
-  const [command, ...rest] = argv
+  const [command, ...rest] = argv.includes('--help') ? ['--help'] : argv
   switch (command) {
     case 'start':
       if (rest.length === 0 || (rest.length === 1 && rest[0] === '--with-parent')) {

@@ -140,6 +140,14 @@ describe('backup', () => {
   })
 })
 
+test.for(['start', 'verify', 'backup', 'sweep', 'migrate', 'check-store'])(
+  '%s --help tells how commands are called',
+  async (word) => {
+    const told = await runCommand([word, '--help'], { dir: tmpdir() })
+    expect(told).toMatchObject({ code: 0, stdout: expect.stringContaining('call-recordings COMMAND'), stderr: '' })
+  },
+)
+
 describe('a command on a place where no server was', () => {
   const commands = (parent: string) => [
     ['verify'],

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts'
 import type { Reading } from '../db/database.ts'
 import { knowsRecordings } from '../db/recordings.ts'
 import { openForReading } from '../db/sqlite.ts'
+import { whatToDo } from '../process/start-faults.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
 import { DiskStaging } from '../storage/disk/disk-staging.ts'
@@ -64,7 +65,9 @@ async function openExistingDisk(config: Config) {
 async function openWith<Db extends Tables, P extends Places>(config: Config, db: Db, open: () => Promise<P>) {
   try {
     const isUsed = await knowsRecordings(db).catch((error) => {
-      throw new Error(`${nameOf(config)} is no database of this service: ${(error as Error).message}`)
+      throw new Error(
+        whatToDo(error, config) ?? `${nameOf(config)} is no database of this service: ${(error as Error).message}`,
+      )
     })
     const places = await open()
     return {

@@ -199,7 +199,9 @@ function read(env: Environment, names: readonly SettingName[]): { values: Values
 export function readStore(env: Environment = process.env): NonNullable<Config['store']> {
   const { values, faults } = read(env, STORE_SETTINGS)
   const store = storeSetting(values)
-  if (store === undefined && faults.length === 0) faults.push('RECORDINGS_STORE is not given: expected a bucket')
+  if (store === undefined && faults.length === 0) {
+    faults.push('RECORDINGS_STORE is not given: expected a bucket, such as s3://calls/production')
+  }
   if (store === undefined || faults.length > 0) throw new ConfigError(faults)
   return deepFreeze(store)
 }

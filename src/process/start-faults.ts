@@ -1,4 +1,4 @@
-/** Faults of a start that an operator mends: what to do, in a sentence. */
+/** Faults of a start, or of a command's, that an operator mends: what to do, in a sentence. */
 import type { Config } from '../config/config.ts'
 
 /** @returns undefined for a fault of another kind */
@@ -35,6 +35,8 @@ const REFUSED: Readonly<Record<string, string>> = {
   '28P01': 'it refuses the user or the password',
   '28000': 'it refuses the user',
   '3D000': 'it has no such database: make it, with the encoding UTF8',
+  '42P01': 'it lacks tables of this version: start the server once, which makes them',
+  '42703': 'its tables are of another version: start the server once, which brings them up to date',
   '42501': 'the user may not make tables there: give it the right CREATE on the database and on its schema public',
 }
 

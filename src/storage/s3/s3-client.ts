@@ -92,7 +92,7 @@ const FULL = new Set([
   'EntityTooLarge',
   'InsufficientCapacity',
 ])
-const REFUSED = new Set(['AccessDenied', 'InvalidAccessKeyId', 'SignatureDoesNotMatch', 'CredentialsProviderError'])
+const REFUSED = new Set(['AccessDenied', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'])
 
 function faultOf(error: unknown, what: string): Error {
   if (!(error instanceof Error)) return new StoreFault('EIO', `${what} failed`, String(error))
@@ -104,6 +104,9 @@ function faultOf(error: unknown, what: string): Error {
   if (reason === 'NoSuchBucket') return fault('EIO', 'there is no such bucket')
   if (reason === 'NoSuchKey' || status === 404) return fault('ENOENT', 'it is not there')
   if (FULL.has(reason) || status === 507) return fault('ENOSPC', 'the store takes no more')
+  if (reason === 'CredentialsProviderError') {
+    return fault('EACCES', 'no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY')
+  }
   if (REFUSED.has(reason) || status === 401 || status === 403) return fault('EACCES', 'the store refuses')
   if (status === undefined || status >= 500 || status === 429)
     return fault('EAGAIN', 'the store does not answer as it should')
