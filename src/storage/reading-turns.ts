@@ -121,11 +121,18 @@ export class ReadingTurn {
     if (this.#ask()) this.#source.resume()
   }
 
-  /** Of a source that is dead and listened to no more: what it had brought, and what waited to be read. */
-  rest(): Buffer | null {
+  /**
+   * What a dead source had brought and waits to be read, as far as there is room for it; undefined where there is none.
+   *
+   * @param listener of its `data`, which hears nothing more
+   * @param room in bytes
+   */
+  rest(listener: (piece: Buffer) => void, room: number): Buffer | undefined {
+    this.#source.off('data', listener)
     // Of one that flows the first piece alone would be read.
     this.#source.pause()
-    return this.#source.read()
+    const bytes: Buffer | undefined = this.#source.read()?.subarray(0, room)
+    return bytes && bytes.length > 0 ? bytes : undefined
   }
 
   /** Nothing is read here any more; the source is left as it is. */

@@ -124,9 +124,8 @@ export class Gatherer {
   #onEnd = () => this.#finish('all')
   #onCut = () => {
     if (this.#end) return
-    this.#source.off('data', this.#onData)
-    const rest = this.#turn.rest()?.subarray(0, this.#maxBytes - this.#taken)
-    if (rest && rest.length > 0) this.#take(rest)
+    const rest = this.#turn.rest(this.#onData, this.#maxBytes - this.#taken)
+    if (rest) this.#take(rest)
     this.#finish('cut')
   }
   #onAbort = () => (this.#source.destroyed ? this.#onCut() : this.#finish('stopped'))
