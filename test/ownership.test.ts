@@ -103,11 +103,12 @@ describe('an offset that the table does not have any more', () => {
     expect((await tus.head(url)).headers.get('upload-offset')).toBe('500')
   })
 
-  test('is not finished over', async () => {
+  test('is not finished over: 423, to be asked again', async () => {
     const url = await tus.begin(await harness.lead(), 2_000)
     await tus.patch(url, 0, noise(1_000))
     moveOffset(idOf(url), 500)
-    expect((await tus.patch(url, 1_000, noise(1_000))).status).toBe(409)
+    const refused = await tus.patch(url, 1_000, noise(1_000))
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([423, '1'])
     const made = tablesOf(harness)
       .select()
       .from(recordings)

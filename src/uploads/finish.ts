@@ -254,7 +254,8 @@ export class Finishes {
   /**
    * Another process of the operator's, or another instance, was faster.
    *
-   * @throws the error where that is not so, and where the recording is of other bytes than these
+   * @throws ServiceError `upload_locked` where the upload is open still, with other bytes; the error where nothing has been
+   *   recorded; `upload_closed` where the recording is of other bytes than these
    */
   async #recordedElsewhere(owned: Owned, recording: Recording, error: unknown): Promise<Finished> {
     const { db, staging, library, ownership } = this.#parts
@@ -263,7 +264,7 @@ export class Finishes {
     if (!stored || isOpen(stored)) {
       ownership.forget(owned)
       await this.#takeBack(recording)
-      throw error
+      throw stored && !(error instanceof UniqueViolation) ? movedOn() : error
     }
     change(owned, stored)
     owned.savedOffset = stored.offset
@@ -282,7 +283,8 @@ export class Finishes {
   /** After a failed finish: the table learns that all bytes are here, so that a start in between finishes them. */
   async #rememberWhole(owned: Owned): Promise<void> {
     const { row, staged, savedOffset } = owned
-    if (savedOffset === row.offset || !isOpen(row)) return
+    const isForgotten = this.#parts.ownership.remembered(row.id) !== owned
+    if (savedOffset === row.offset || !isOpen(row) || isForgotten) return
     try {
       if ((await staged.size()) !== undefined) await staged.sync()
       await commitOffset(this.#parts, owned, row.offset)
@@ -297,6 +299,12 @@ export class Finishes {
     await Promise.all(this.#discarding)
   }
 }
+
+/** Its bytes were never acknowledged: another instance has taken others in their place. */
+const movedOn = () =>
+  new ServiceError('upload_locked', 'The upload goes on elsewhere; ask again where it stands.', {
+    headers: { 'Retry-After': '1' },
+  })
 
 /** A key like this one, for one attempt alone. */
 const attemptOf = (key: string): string => key.replace(/_[0-9a-f]{12}(\.\w+)$/, `_${randomBytes(6).toString('hex')}$1`)

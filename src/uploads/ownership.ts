@@ -150,14 +150,26 @@ export class Ownership {
       entry.claim = await this.#options.claims.take(id, signal, () => entry.lock.wantedElsewhere())
       hasClaim = true
       if (isAsked) cancel?.()
-      // What was read before may have been changed by another instance since.
-      if (this.#isShared && entry.users === 0 && !isAheadOfTable(entry)) this.#drop(entry)
+      if (this.#isShared && entry.users === 0) await this.#readAnew(id, entry)
       return turn
     } catch (error) {
-      if (turn) entry.lock.release(turn)
-      this.#rest(id, entry)
+      if (turn) this.#release(id, turn)
+      else this.#rest(id, entry)
       throw error
     }
+  }
+
+  /**
+   * What was read before may have been changed by another instance since. A record that is ahead of the table stays as
+   * long as the table is where it was: its bytes were never acknowledged, and another instance may have taken others.
+   */
+  async #readAnew(id: string, entry: Entry): Promise<void> {
+    const { owned } = entry
+    if (owned && isAheadOfTable(entry)) {
+      const { row } = await this.#options.load(id)
+      if (entry.users > 0 || (row.offset === owned.savedOffset && row.state === owned.row.state)) return
+    }
+    this.#drop(entry)
   }
 
   #release(id: string, turn: Turn): void {

@@ -181,22 +181,25 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
     expect(lost).toEqual([])
   })
 
-  test('an instance that lost its session goes on under another number, and is asked for what it holds', async () => {
+  test('an instance that lost its session goes on under another number, is asked for what it holds, and removes what it left behind', async () => {
     const url = await database()
     const lost: unknown[] = []
     const [a, b] = await Promise.all([claimsOver(url, (error) => lost.push(error)), claimsOver(url)])
     const told: string[] = []
     await takePolitely(a, 'a', told, 'a')
     const [before] = await ask(url, 'select instance::text from claims')
+    await ask(url, `insert into claims values ('b', $1, 'left', 0)`, [before?.instance])
     await ask(
       url,
       `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'
       and (classid::bigint << 32) + objid::bigint = $1::bigint`,
       [before?.instance],
     )
-    const again = async () => (await ask(url, 'select instance::text from claims'))[0]?.instance !== before?.instance
+    const again = async () =>
+      (await ask(url, `select instance::text from claims where upload_id = 'a'`))[0]?.instance !== before?.instance
     while (!(await again())) await sleep(10)
     expect(lost).toHaveLength(1)
+    await expect.poll(() => ask(url, `select 1 from claims where nonce = 'left'`)).toEqual([])
     expect((await timed(take(b))).ms).toBeLessThan(PATIENCE_MS)
     expect(told).toEqual(['a'])
   })

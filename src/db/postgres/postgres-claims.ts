@@ -27,6 +27,8 @@ const LOOK_AGAIN_AFTER_MS = 100
 const WAIT_MS = 5_000
 /** How often rows are looked for that were left behind. */
 const TIDY_EVERY_MS = 30_000
+/** A row of this life that is younger may be one that is being taken just now. */
+const TAKEN_WITHIN_MS = 10_000
 /** Of a dead instance: whoever still wants its uploads has taken them by then. */
 const LEFT_FOR_MS = 60_000
 
@@ -61,7 +63,8 @@ const TELL = 'select pg_notify(channel, $1) from unnest($2::text[]) as channel'
 const RENEW = `insert into claims (upload_id, instance, nonce, since_ms)
   select upload_id, $1, nonce, ${NOW_MS} from unnest($2::text[], $3::text[]) as mine (upload_id, nonce)
   on conflict (upload_id) do update set instance = excluded.instance where claims.nonce = excluded.nonce`
-const TIDY_MINE = 'delete from claims where instance = $1 and nonce <> all($2::text[])'
+const TIDY_MINE = `delete from claims where nonce <> all($1::text[])
+  and (instance = any($2::text[]) or (instance = $3 and since_ms < ${NOW_MS} - $4::bigint))`
 const TIDY_DEAD = `delete from claims where since_ms < ${NOW_MS} - $1::bigint and ${IS_DEAD}`
 
 /** A claim that this process holds, or is about to. */
@@ -100,6 +103,9 @@ class PostgresClaims implements Claims {
   readonly #mine = new Map<string, Mine>()
   /** What wakes those who wait for an upload. */
   readonly #waiting = new Map<string, Set<() => void>>()
+  /** The number of this life, and those of earlier ones that may have left rows behind. */
+  #number = ''
+  readonly #earlier = new Set<string>()
   /** Ends that are on their way. */
   readonly #ending = new Set<Promise<void>>()
   #tidyAtMs = performance.now() + TIDY_EVERY_MS
@@ -147,15 +153,20 @@ class PostgresClaims implements Claims {
 
   /** A life has begun: what this process holds goes on under it, also where PostgreSQL has forgotten it in a crash. */
   renew(): void {
+    if (this.#number) this.#earlier.add(this.#number)
+    this.#number = this.#life.number
     // Until it is done they look like a dead instance's.
     this.#renew().catch(() => {})
   }
 
+  /** What this process holds is of this life; what it holds no more, and could not remove, goes. */
   async #renew(): Promise<void> {
     const mine = [...this.#mine.values()]
-    if (mine.length === 0) return
-    const values = [this.#life.number, mine.map(({ uploadId }) => uploadId), mine.map(({ nonce }) => nonce)]
-    await this.#change(RENEW, values)
+    const nonces = mine.map(({ nonce }) => nonce)
+    if (mine.length > 0) await this.#change(RENEW, [this.#number, mine.map(({ uploadId }) => uploadId), nonces])
+    const earlier = [...this.#earlier]
+    await this.#change(TIDY_MINE, [nonces, earlier, this.#number, TAKEN_WITHIN_MS])
+    for (const number of earlier) this.#earlier.delete(number)
   }
 
   #asked(uploadId: string, nonce: string, by: string): void {
@@ -260,7 +271,6 @@ class PostgresClaims implements Claims {
   async #tidy(isLeading: boolean): Promise<void> {
     this.#tidyAtMs = performance.now() + TIDY_EVERY_MS
     await this.#renew()
-    await this.#change(TIDY_MINE, [this.#life.number, [...this.#mine.keys()]])
     if (isLeading) await this.#change(TIDY_DEAD, [LEFT_FOR_MS])
   }
 

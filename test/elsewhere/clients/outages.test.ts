@@ -234,4 +234,34 @@ describe('three instances', () => {
       await expectSwept(a, leadIds, leadIds.length)
     },
   )
+
+  inBucket(
+    'of which one could not finish an upload that another has gone on with: it tells where the upload stands now',
+    { timeout: 60_000 },
+    async () => {
+      await cluster.up({ RECORDINGS_UPLOAD_EXPIRES_AFTER: '1h' })
+      const [first, late, rest] = [noise(THIRD), noise(THIRD), noise(THIRD)]
+      const lead = await client.lead()
+      const url = await tus.begin(lead, 2 * THIRD)
+      expect((await tus.patch(at(c, url), 0, first)).status).toBe(204)
+      faults.fail(({ kind }) => (kind === 'put' ? { delayMs: 500 } : undefined))
+      faults.forget()
+      const unfinished = tus.patch(at(c, url), THIRD, late)
+      await expect.poll(() => faults.counts.put ?? 0, { interval: 5 }).toBe(1)
+      line.cut()
+      faults.mend()
+      expect((await unfinished).status).toBe(503)
+      expect((await tus.patch(at(a, url), THIRD, rest.subarray(0, 1_000))).status).toBe(204)
+      line.heal()
+      const told = [await tus.head(at(c, url))]
+      while ([503, 423].includes(told[0]?.status as number)) told.unshift(await tus.head(at(c, url)))
+      expect([told[0]?.status, told[0]?.headers.get('upload-offset')]).toEqual([200, String(THIRD + 1_000)])
+      expect((await tus.patch(at(c, url), THIRD + 1_000, rest.subarray(1_000))).status).toBe(204)
+      const recording = (await tus.head(at(c, url))).headers.get('recording-id')
+      const played = await client.api('GET', `/api/leads/${lead.leadId}/recordings/${recording}`)
+      expect(sha256(Buffer.from(await played.arrayBuffer()))).toBe(sha256(Buffer.concat([first, rest])))
+      await cluster.settle()
+      await expectSwept(a, [lead.leadId], 1)
+    },
+  )
 })
