@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
 import { shuttingDown } from './errors.ts'
 import type { Events } from './events.ts'
+import { Admission } from './http/admission.ts'
 import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
@@ -87,6 +88,8 @@ export async function startServer(service: Service): Promise<RunningServer> {
   if (trustProxy === false) boundConnections(server)
   const app = createApp(service)
   const active = new Set<Exchange>()
+  const admission = new Admission()
+  server.on('connection', () => admission.connected())
   let closing = false
   let endedAtMs = performance.now()
 
@@ -99,7 +102,9 @@ export async function startServer(service: Service): Promise<RunningServer> {
     })
     if (closing) res.setHeader('Connection', 'close')
     takeTarget(req)
-    app(req, res)
+    admission.admit(req.method, () => {
+      if (!res.destroyed) app(req, res)
+    })
   })
   const onRequest = (req: IncomingMessage, res: ServerResponse) => {
     joinTinyPieces(req)
