@@ -36,10 +36,14 @@ export interface Existing<Db extends Tables = Tables> extends Omit<Places, 'clos
 }
 
 /** The server's database, to be read beside it. @throws a sentence for the operator when there is none */
-export async function openTables({ postgres, databaseFile }: Config): Promise<Tables> {
+export async function openTables(config: Config): Promise<Tables> {
+  const { postgres, databaseFile } = config
   if (!postgres) return openForReading(databaseFile)
   const { readPostgres } = await import('../db/postgres/postgres.ts')
-  return readPostgres(postgres)
+  return readPostgres(postgres).catch((error) => {
+    const told = whatToDo(error, config)
+    throw told === undefined ? error : new Error(told)
+  })
 }
 
 /** The bucket. Files without a name, which large finishes need, lie where the system has its temporary ones. */

@@ -5,6 +5,7 @@
 import { eq, sql } from 'drizzle-orm'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
+import { openExisting, openTables } from '../../src/commands/existing.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { type Database, kept, once, returning } from '../../src/db/database.ts'
 import { openPostgres, type PostgresDatabase } from '../../src/db/postgres/postgres.ts'
@@ -198,6 +199,31 @@ describe.skipIf(!hasPostgres)('PostgreSQL (skipped without the package postgresq
     const sentence = whatToDo(error, readConfig(env))
     expect(sentence).toMatch(said)
     expect(sentence).not.toContain('the-password')
+  })
+
+  test.for([
+    ['newer', '+ 1', /^postgres.* is of a newer version .*: run the commands of that version$/],
+    ['older', '- 1', /^postgres.* is of an older version .*: start the server once/],
+  ] as const)('a command is refused tables of a version that is %s, in a sentence', async ([, change, said]) => {
+    const url = await (await postgres()).database()
+    const db = await open(url)
+    await db.query({
+      text: `update drizzle.__drizzle_migrations set created_at = created_at ${change} where id =
+        (select max(id) from drizzle.__drizzle_migrations)`,
+      values: [],
+    })
+    const env = { NODE_ENV: 'test', ...SECRETS, RECORDINGS_DATABASE_URL: url }
+    await expect(openTables(readConfig(env))).rejects.toThrow(said)
+  })
+
+  test.for([
+    ['no tables', (url: URL) => url, /lacks tables of this version: start the server once/],
+    ['no such database', (url: URL) => Object.assign(url, { pathname: '/none' }), /has no such database/],
+  ] as const)('a command with %s says what to do', async ([, change, said]) => {
+    const url = change(new URL(await (await postgres()).database()))
+    const config = readConfig({ NODE_ENV: 'test', ...SECRETS, RECORDINGS_DATABASE_URL: url.href })
+    const opening = openTables(config).then((tables) => openExisting(config, tables))
+    await expect(opening).rejects.toThrow(said)
   })
 
   test('commits of offsets stay in their page: no index is written', async () => {

@@ -2,10 +2,13 @@
  * The tables brought up to date at a start. Any number of instances may start at once: one at a time looks, and the first
  * has done it all. Instances of the version before go on meanwhile, since within a release tables are only added to.
  */
+
+import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import type pg from 'pg'
 import { drizzleFolder } from '../drizzle-folder.ts'
+import type { PostgresDatabase } from './postgres.ts'
 
 const migrationsFolder = drizzleFolder('postgres')
 /** The same in all versions. */
@@ -24,5 +27,31 @@ export async function bringUpToDate(client: pg.Client): Promise<void> {
     await migrate(drizzle(client), { migrationsFolder })
   } finally {
     await client.end().catch(() => {})
+  }
+}
+
+const NEWEST = 'select max(created_at) as applied from drizzle.__drizzle_migrations'
+const UNDEFINED_TABLE = '42P01'
+
+/**
+ * For who reads alone. Where there are no tables of ours at all, the first look at one of them says so.
+ *
+ * @throws a sentence for the operator when the tables are not those of this version
+ */
+export async function assertCurrent(db: Pick<PostgresDatabase, 'query'>, name: string): Promise<void> {
+  const applied = await db.query({ text: NEWEST, values: [] }).then(
+    ({ rows }) => Number(rows[0]?.applied),
+    (error: Error) => {
+      if ((error.cause as { code?: string } | undefined)?.code === UNDEFINED_TABLE) return undefined
+      throw error
+    },
+  )
+  if (applied === undefined) return
+  const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis))
+  if (applied < newest) {
+    throw new Error(`${name} is of an older version of the service: start the server once, which brings it up to date`)
+  }
+  if (applied > newest) {
+    throw new Error(`${name} is of a newer version of the service: run the commands of that version`)
   }
 }

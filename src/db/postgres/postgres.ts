@@ -9,7 +9,7 @@ import { passing } from '../../errors.ts'
 import type { Database, Query, Reading, Statement, Values } from '../database.ts'
 import { Turns } from './alone.ts'
 import { IS_LED } from './life.ts'
-import { bringUpToDate } from './migrations.ts'
+import { assertCurrent, bringUpToDate } from './migrations.ts'
 import { type ConnectionOptions, Connections } from './postgres-connections.ts'
 import { type DeadlineMs, untilPassed } from './postgres-faults.ts'
 import { aloneOf, type Outcome, OutcomeUnknown, Transactions } from './transactions.ts'
@@ -54,10 +54,17 @@ export async function openPostgres(options: ConnectionOptions): Promise<Postgres
   return over(connections)
 }
 
-/** Opens the database to read it, and makes nothing. */
-export const readPostgres = (options: ConnectionOptions): Reading & { close(): Promise<void> } => {
+/** Opens the database to read it, and makes nothing. @throws a sentence for the operator when it is of another version */
+export async function readPostgres(options: ConnectionOptions): Promise<Reading & { close(): Promise<void> }> {
   readNumbers()
-  return over(new Connections(options))
+  const db = over(new Connections(options))
+  try {
+    await assertCurrent(db, `${options.url}`)
+    return db
+  } catch (error) {
+    await db.close()
+    throw error
+  }
 }
 
 /** Whether an instance that lives has the lead of something. */
