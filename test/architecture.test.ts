@@ -19,6 +19,8 @@ interface Rule {
   never?: string[]
   /** What they may import the types of all the same. */
   types?: string[]
+  /** What they may load all the same, when it is needed. */
+  lazily?: string[]
   /** Files that may all the same. */
   but?: string[]
   why: string
@@ -169,10 +171,22 @@ const RULES: Rule[] = [
     never: ['@tus/*'],
     why: 'the tus door keeps its library to itself',
   },
+  {
+    files: ['cli/*'],
+    only: ['cli/*', 'commands/output.ts', '../package.json'],
+    lazily: ['commands/*', 'config/*', 'main.ts'],
+    why: 'what a command needs is loaded when it is asked for, so that help and completion are quick',
+  },
+  {
+    files: ['!{cli.ts,cli/*}'],
+    never: ['cli/*', 'commander', '@bomb.sh/tab{,/**}'],
+    why: 'what a command does knows nothing of how it is called',
+  },
   { files: ['!log.ts'], never: ['pino', 'pino-pretty'], why: 'log.ts alone knows what writes the log' },
   {
     files: ['!{main,cli}.ts'],
     never: RUN_WHEN_IMPORTED,
+    but: ['cli/server-commands.ts'], // `start`
     why: 'they run when they are imported',
   },
 ]
@@ -193,6 +207,7 @@ function importsOf(file: string, source: string) {
     return {
       target: name.startsWith('.') ? path.posix.join(path.posix.dirname(file), name) : name,
       ours: name.startsWith('.'),
+      isLazy: dynamic !== undefined,
       typesOnly: clause.startsWith('type ') || (named?.every((part) => part.trim().startsWith('type ')) ?? false),
     }
   })
@@ -205,9 +220,13 @@ function faultsOf(file: string, source: string): string[] {
     if (matches(file, rule.but ?? [])) continue
     const [first = ''] = rule.files
     if (first.startsWith('!') ? matches(file, [first.slice(1)]) : !matches(file, rule.files)) continue
-    for (const { target, ours, typesOnly } of importsOf(file, source)) {
+    for (const { target, ours, isLazy, typesOnly } of importsOf(file, source)) {
       const refused = rule.only ? ours && !matches(target, rule.only) : matches(target, rule.never ?? [])
-      if (refused && !(typesOnly && matches(target, rule.types ?? []))) {
+      const isTaken = matches(target, [
+        ...(typesOnly ? (rule.types ?? []) : []),
+        ...(isLazy ? (rule.lazily ?? []) : []),
+      ])
+      if (refused && !isTaken) {
         faults.push(`${file} may not import ${target}: ${rule.why}`)
       }
     }
@@ -300,6 +319,9 @@ describe('the table refuses', () => {
     ['db/postgres/postgres.ts', "import type { Core } from '../../uploads/core.ts'"],
     ['uploads/ingest.ts', "import { openPostgres } from '../db/postgres/postgres.ts'"],
     ['leads/routes.ts', "import pg from 'pg'"],
+    ['cli/home-commands.ts', "import { verify } from '../commands/verify.ts'"],
+    ['cli/home-commands.ts', "const open = () => import('../db/sqlite.ts')"],
+    ['commands/verify.ts', "import { Command } from 'commander'"],
     ['service.ts', "import { pino } from 'pino'"],
     ['service.ts', "import './main.ts'"],
     ['media/inspect.ts', "import './inspect-worker.ts'"],
@@ -328,6 +350,7 @@ test('the table lets be what is right', () => {
       faultsOf('uploads/ingest.ts', "import type { Staging } from '../storage/staging.ts'\n"),
       faultsOf('service.ts', "import { DiskStaging } from './storage/disk/disk-staging.ts'\n"),
       faultsOf('commands/backup.ts', "import { cp } from 'node:fs/promises'\n"),
+      faultsOf('cli/home-commands.ts', "const open = () => import('../commands/verify.ts')\n"),
       faultsOf('doors/bodies.ts', "import type { Staging } from '../storage/staging.ts'\n"),
       faultsOf('doors/tus/store.ts', "import { FileStore } from '@tus/file-store'\n"),
       faultsOf(

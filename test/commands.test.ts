@@ -5,6 +5,7 @@ import path from 'node:path'
 import { PassThrough } from 'node:stream'
 import BetterSqlite3 from 'better-sqlite3'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { createOutput } from '../src/commands/output.ts'
 import { createProgress, inUnits } from '../src/commands/progress.ts'
 import { sweep } from '../src/commands/sweep.ts'
 import { readConfig } from '../src/config/config.ts'
@@ -141,10 +142,15 @@ describe('backup', () => {
 })
 
 test.for(['start', 'verify', 'backup', 'sweep', 'migrate', 'check-store'])(
-  '%s --help tells how commands are called',
+  '%s --help tells how it is called, with an example and its exit codes',
   async (word) => {
     const told = await runCommand([word, '--help'], { dir: tmpdir() })
-    expect(told).toMatchObject({ code: 0, stdout: expect.stringContaining('call-recordings COMMAND'), stderr: '' })
+    expect(told).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`Usage: call-recordings ${word}`),
+      stderr: '',
+    })
+    expect(told.stdout).toMatch(/Examples?:\n {2}call-recordings \w[\s\S]*Exit codes:\n {2}0 /)
   },
 )
 
@@ -257,17 +263,18 @@ describe('sweep', () => {
     await server.stop()
     await put(server.dir, `recordings/${unknown}`)
     const config = readConfig({ RECORDINGS_DATA_DIR: server.dir })
+    const options = { dryRun: false, unknown: true, yes: true }
     const said: string[] = []
     const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((text) => said.push(String(text)) > 0)
     onTestFinished(() => stdout.mockRestore())
 
-    expect(await sweep(config, { dryRun: false, unknown: true }, movingClock())).toBe(0)
+    expect(await sweep(config, options, createOutput(false), movingClock())).toBe(0)
     expect(said).toContain('1 younger than an hour was passed over\n')
     expect((await server.files('recordings')).sort()).toEqual([kept, unknown].sort())
 
     const later = movingClock()
     later.advance(3_700_000)
-    expect(await sweep(config, { dryRun: false, unknown: true }, later)).toBe(0)
+    expect(await sweep(config, options, createOutput(false), later)).toBe(0)
     const day = new Date(later.now()).toISOString().slice(0, 10)
     expect((await server.files('recordings')).sort()).toEqual([kept, `.quarantine/${day}/${unknown}`].sort())
     expect(said.slice(-2)).toEqual([
@@ -298,7 +305,7 @@ describe('sweep', () => {
     await server.stop()
     await mkdir(path.join(server.dir, 'recordings/lost+found'))
     await writeFile(path.join(server.dir, 'recordings/notes.txt'), 'x')
-    for (const words of [['sweep', '--dry-run'], ['sweep', '--unknown'], ['sweep']]) {
+    for (const words of [['sweep', '--dry-run'], ['sweep', '--unknown', '--yes'], ['sweep']]) {
       const result = await runCommand(words, server)
       expect(result).toMatchObject({ code: 0, stderr: '' })
       expect(result.stdout).toContain('stray    recordings/lost+found:')
@@ -308,12 +315,21 @@ describe('sweep', () => {
   })
 })
 
-test('a wrong word is told, with what there is', async () => {
-  const wrong = [['verfiy'], ['backup'], ['verify', 'x'], ['verify', '--dry-run'], ['sweep', '--now']]
-  for (const result of await Promise.all(wrong.map((words) => runCommand(words, { dir: '/nonexistent' })))) {
-    expect(result.code).toBe(2)
-    expect(result.stderr).toContain('call-recordings COMMAND')
-  }
+test('a wrong word is told, with what was meant and where it is told what there is', async () => {
+  const wrong: [string[], RegExp][] = [
+    [['verfiy'], /unknown command 'verfiy'\n\(Did you mean verify\?\)/],
+    [['backup'], /missing required argument 'directory'/],
+    [['verify', 'x'], /too many arguments/],
+    [['verify', '--dry-run'], /unknown option '--dry-run'/],
+    [['sweep', '--dryrun'], /unknown option '--dryrun'\n\(Did you mean --dry-run\?\)/],
+    [['migrate'], /required option '--to <file>'/],
+  ]
+  const results = wrong.map(async ([words, said]) => {
+    const result = await runCommand(words, { dir: '/nonexistent' })
+    expect(result).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(said) })
+    expect(result.stderr).toMatch(/^\(call-recordings .*--help tells/m)
+  })
+  await Promise.all(results)
 })
 
 describe('the progress bar', () => {

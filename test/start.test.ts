@@ -96,7 +96,7 @@ describe('a start that cannot be', () => {
   test('for a word that it does not know is told with what there is', async () => {
     const { code, stderr } = await runCommand(['start', '--with-parents'], { dir })
     expect(code).toBe(2)
-    expect(stderr).toContain('call-recordings COMMAND')
+    expect(stderr).toMatch(/unknown option '--with-parents'\n\(Did you mean --with-parent\?\)/)
   })
 })
 

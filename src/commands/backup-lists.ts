@@ -9,6 +9,7 @@ import { type Config, givenSettings } from '../config/config.ts'
 import { isRecorded } from '../db/recordings.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
 import { type Existing, nameOf, openExisting, openTables } from './existing.ts'
+import type { Output } from './output.ts'
 import { inUnits } from './progress.ts'
 import { sizedRecordings } from './sized-recordings.ts'
 
@@ -49,15 +50,18 @@ interface Sums {
   faults: number
 }
 
-async function* sumsOf(existing: Existing, sums: Sums): AsyncGenerator<string> {
+async function* sumsOf(existing: Existing, sums: Sums, output: Output): AsyncGenerator<string> {
   for await (const page of sizedRecordings(existing)) {
     for (const { recording, size } of page) {
-      const { id, path: key, sha256 } = recording
+      const { id, leadId, path: key, sha256 } = recording
       if (size !== recording.size) {
         if (!(await isRecorded(existing.db, id))) continue
         sums.faults += 1
         const fault = size === undefined ? 'is missing' : `has ${size} bytes instead of ${recording.size}`
-        process.stderr.write(`in the tables and not as it was in the bucket: recording ${id} (${key}) ${fault}\n`)
+        output.warn(
+          { type: 'left_out', recording_id: id, lead_id: leadId, path: key, fault },
+          `in the tables and not as it was in the bucket: recording ${id} (${key}) ${fault}`,
+        )
       }
       sums.count += 1
       sums.bytes += recording.size
@@ -67,11 +71,11 @@ async function* sumsOf(existing: Existing, sums: Sums): AsyncGenerator<string> {
 }
 
 /** Fills a folder. @returns the exit code: 1 when a recording is not in the bucket */
-export async function makeLists(config: Config, folder: string): Promise<number> {
+export async function makeLists(config: Config, folder: string, output: Output): Promise<number> {
   const existing = await openExisting(config, await openTables(config))
   try {
     const sums: Sums = { count: 0, bytes: 0, faults: 0 }
-    await write(path.join(folder, 'SHA256SUMS'), sumsOf(existing, sums))
+    await write(path.join(folder, 'SHA256SUMS'), sumsOf(existing, sums, output))
     const { count, bytes, faults } = sums
     const [database, place] = [nameOf(config), existing.place]
     const manifest = { format: 1, created_at: new Date().toISOString(), recordings: count, bytes, database, place }
@@ -80,7 +84,8 @@ export async function makeLists(config: Config, folder: string): Promise<number>
     const readme = text(database, place)
     await write(path.join(folder, 'README'), [readme])
     await syncDirectory(folder)
-    process.stdout.write(`${readme}\n${count} recordings, ${inUnits(bytes)}\n`)
+    output.say(readme)
+    output.sum({ recordings: count, bytes, left_out: faults }, `${count} recordings, ${inUnits(bytes)}`)
     return faults === 0 ? 0 : 1
   } finally {
     await existing.close()

@@ -22,7 +22,9 @@ import { syncDirectory } from '../storage/disk/durability.ts'
 import { makeLists } from './backup-lists.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExistingFiles } from './existing.ts'
+import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
+import { UsageError } from './usage-error.ts'
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
 
@@ -85,7 +87,7 @@ async function take(
   return size === undefined ? 'its file is missing' : `its file has ${size} bytes instead of ${recording.size}`
 }
 
-async function fill(parts: Parts): Promise<{ count: number; bytes: number; faults: number }> {
+async function fill(parts: Parts, output: Output): Promise<{ count: number; bytes: number; faults: number }> {
   const { copy, folder } = parts
   const folders = new Set<string>()
   let faults = 0
@@ -94,7 +96,10 @@ async function fill(parts: Parts): Promise<{ count: number; bytes: number; fault
     folders.add(path.dirname(path.join(folder, 'recordings', recording.path)))
     if (fault === undefined) continue
     faults += 1
-    process.stderr.write(`not in the backup: recording ${recording.id} (${recording.path}): ${fault}\n`)
+    output.warn(
+      { type: 'left_out', recording_id: recording.id, lead_id: recording.leadId, path: recording.path, fault },
+      `not in the backup: recording ${recording.id} (${recording.path}): ${fault}`,
+    )
   }
   for (const each of [...folders, path.join(folder, 'recordings')]) await syncDirectory(each)
   const total = await recordingTotals(copy)
@@ -118,7 +123,7 @@ async function sha256OfFile(file: string): Promise<string> {
   return hash.digest('hex')
 }
 
-async function make(config: Config, folder: string): Promise<number> {
+async function make(config: Config, folder: string, output: Output): Promise<number> {
   const existing = await openExistingFiles(config, openForReading(config.databaseFile))
   const { db: live, library } = existing
   try {
@@ -133,7 +138,7 @@ async function make(config: Config, folder: string): Promise<number> {
     try {
       // Bytes under way change all the time and are not part of it: their clients begin again.
       await copy.write(openUploadsGone())
-      outcome = await fill({ live, copy, library, folder, progress })
+      outcome = await fill({ live, copy, library, folder, progress }, output)
       sums = await sumsOf(copy)
     } finally {
       progress.done()
@@ -146,7 +151,7 @@ async function make(config: Config, folder: string): Promise<number> {
     const manifest = { format: 1, created_at: new Date().toISOString(), recordings: count, bytes }
     await writeDurably(path.join(folder, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`)
     await syncDirectory(folder)
-    process.stdout.write(`${count} recordings, ${inUnits(bytes)}\n`)
+    output.sum({ recordings: count, bytes, left_out: faults }, `${count} recordings, ${inUnits(bytes)}`)
     return faults === 0 ? 0 : 1
   } finally {
     await existing.close()
@@ -167,16 +172,13 @@ async function objectionTo(config: Config, target: string): Promise<string | und
 }
 
 /** @returns the exit code: 1 when a recording could not be taken in; the rest is there all the same */
-export async function backup(config: Config, directory: string): Promise<number> {
+export async function backup(config: Config, directory: string, output: Output): Promise<number> {
   const target = path.resolve(directory)
   const objection = await objectionTo(config, target)
-  if (objection !== undefined) {
-    process.stderr.write(`${directory} ${objection}\n`)
-    return 2
-  }
+  if (objection !== undefined) throw new UsageError(`${directory} ${objection}`)
   const partial = await mkdtemp(`${target}.partial-`)
   try {
-    const code = await (config.postgres ? makeLists : make)(config, partial)
+    const code = await (config.postgres ? makeLists : make)(config, partial, output)
     await rename(partial, target)
     await syncDirectory(path.dirname(target))
     return code

@@ -9,6 +9,7 @@ import type { Config } from '../config/config.ts'
 import { TruncatedBytes } from '../storage/bytes.ts'
 import { CHECK, RECORDINGS, UPLOADS } from '../storage/s3/bucket-layout.ts'
 import { connectS3, type ObjectStore } from '../storage/s3/s3-client.ts'
+import type { Output } from './output.ts'
 
 const MIB = 1024 * 1024
 const CLOCKS_APART_MS = 300_000
@@ -179,52 +180,55 @@ const CHECKS: readonly Check[] = [
 const readable = (error: unknown) => (error as Error).message
 
 /** @returns whether it works */
-async function tell(check: Check, trial: Trial, print: (line: string) => void): Promise<boolean> {
+async function tell(check: Check, trial: Trial, output: Output): Promise<boolean> {
   try {
     await check.run(trial)
-    print(`ok       it ${check.says}`)
+    output.tell({ type: 'ok', what: `it ${check.says}` }, `ok       it ${check.says}`)
     return true
   } catch (error) {
     const consequence = check.without ?? 'the service can not work with it'
-    print(`missing  it should be a store that ${check.says}: ${readable(error)}; ${consequence}`)
+    const what = `it should be a store that ${check.says}`
+    output.tell(
+      { type: 'missing', what, fault: readable(error), consequence },
+      `missing  ${what}: ${readable(error)}; ${consequence}`,
+    )
     return false
   }
 }
 
 const covers = (prefixes: readonly string[], prefix: string) => prefixes.some((each) => prefix.startsWith(each))
 
-async function advise(store: ObjectStore, prefix: string, print: (line: string) => void): Promise<void> {
+async function advise(store: ObjectStore, prefix: string, output: Output): Promise<void> {
+  const print = (what: string) => output.tell({ type: 'advice', what }, `advice   ${what}`)
   const rules = await store.lifecycle()
   if (rules === undefined) {
-    print('advice   its lifecycle rules could not be read: see that two of them are there (docs/operating.md)')
+    print('its lifecycle rules could not be read: see that two of them are there (docs/operating.md)')
     return
   }
   if (!covers(rules.expiring, prefix + UPLOADS)) {
-    print(
-      `advice   no rule removes objects under ${prefix}${UPLOADS} after 7 days: the sweep does, while a server runs`,
-    )
+    print(`no rule removes objects under ${prefix}${UPLOADS} after 7 days: the sweep does, while a server runs`)
   }
   if (!covers(rules.aborting, prefix + RECORDINGS)) {
-    print(
-      `advice   no rule aborts multipart uploads under ${prefix}${RECORDINGS} after a day: their parts cost money unseen`,
-    )
+    print(`no rule aborts multipart uploads under ${prefix}${RECORDINGS} after a day: their parts cost money unseen`)
   }
 }
 
 /** @returns the exit code: 1 when something that the service needs does not work */
-export async function checkStore(settings: NonNullable<Config['store']>): Promise<number> {
-  const print = (line: string) => void process.stdout.write(`${line}\n`)
+export async function checkStore(settings: NonNullable<Config['store']>, output: Output): Promise<number> {
   const store = await connectS3(settings)
   const folder = `${CHECK}${randomBytes(8).toString('hex')}/`
   const trial: Trial = { store, folder, bytes: randomBytes(MIB) }
   try {
-    print(`${store.place}${settings.endpoint === undefined ? '' : ` at ${settings.endpoint}`}`)
+    output.sum(
+      { store: store.place, endpoint: settings.endpoint },
+      `${store.place}${settings.endpoint === undefined ? '' : ` at ${settings.endpoint}`}`,
+    )
     const [first, ...others] = CHECKS as [Check, ...Check[]]
     // Where not even this works, the rest would say the same eight times.
-    if (!(await tell(first, trial, print))) return 1
+    if (!(await tell(first, trial, output))) return 1
     let works = true
-    for (const check of others) works = (await tell(check, trial, print)) && works
-    await advise(store, settings.prefix, print)
+    for (const check of others) works = (await tell(check, trial, output)) && works
+    await advise(store, settings.prefix, output)
     return works ? 0 : 1
   } finally {
     await store.remove(['one', 'copy', 'parts', 'aborted'].map((name) => folder + name)).catch(() => {})

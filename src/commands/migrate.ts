@@ -8,10 +8,12 @@
 import type { Config } from '../config/config.ts'
 import { recordingTotals } from '../db/recordings.ts'
 import { type Move, newTally, type Tally } from './both-ends.ts'
+import { confirm } from './confirm.ts'
 import { lookAtTarget, openSource, openTarget, readTarget, type Source, sharedBy, type Target } from './homes.ts'
 import { moveDeletions, moveRecordings } from './move-recordings.ts'
 import { moveLeads, moveTombstones } from './move-rows.ts'
 import { moveUploads } from './move-uploads.ts'
+import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 
 export interface MigrateOptions {
@@ -20,9 +22,10 @@ export interface MigrateOptions {
   dryRun: boolean
   /** What only the target has goes, also where the source does not know that it was deleted. */
   removeOthers: boolean
+  /** Removes them unasked. */
+  yes: boolean
 }
 
-const say = (text: string) => process.stdout.write(`${text}\n`)
 const NO_PROGRESS: Progress = { advance() {}, done() {} }
 
 async function moveAll(move: Move): Promise<Tally> {
@@ -36,7 +39,8 @@ async function moveAll(move: Move): Promise<Tally> {
 
 const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`
 
-function tell({ leads, calls, recordings, uploads, deleted }: Tally, done: string): void {
+function tell({ leads, calls, recordings, uploads, deleted, others }: Tally, done: string, output: Output): void {
+  const { say } = output
   say(`leads       ${leads.seen}, ${leads.written} ${done}`)
   say(`calls       ${calls.seen}, ${calls.written} ${done}`)
   say(
@@ -45,15 +49,29 @@ function tell({ leads, calls, recordings, uploads, deleted }: Tally, done: strin
   )
   say(`uploads     ${uploads.seen}, ${uploads.open} of them open, ${uploads.written} ${done}`)
   if (deleted > 0) say(`deleted     ${counted(deleted, 'recording')} that the source has no more`)
+  output.sum({
+    leads: { ...leads },
+    calls: { ...calls },
+    recordings: {
+      seen: recordings.seen,
+      written: recordings.written,
+      bytes: recordings.bytes,
+      written_bytes: recordings.writtenBytes,
+    },
+    uploads: { ...uploads },
+    deleted,
+    others,
+  })
 }
 
 /** @returns whether nothing stands in the way of the target's taking over */
-function tellFaults({ faults, others }: Tally): boolean {
-  for (const fault of faults) process.stderr.write(`not carried over: ${fault}\n`)
+function tellFaults({ faults, others }: Tally, output: Output): boolean {
+  for (const fault of faults) output.warn({ type: 'left_out', fault }, `not carried over: ${fault}`)
   if (others > 0) {
-    process.stderr.write(
+    output.warn(
+      { type: 'others', recordings: others },
       `${counted(others, 'recording')} of the target the source does not have: deleted there since, or made at the ` +
-        'target, if it was in use; --remove-others removes them\n',
+        'target, if it was in use; --remove-others removes them',
     )
   }
   return faults.length === 0 && others === 0
@@ -63,7 +81,7 @@ const left = ({ leads, calls, recordings, uploads }: Tally) =>
   leads.written + calls.written + recordings.written + uploads.written
 
 /** Looks at both once more. @returns whether they are the same */
-async function compare(source: Source, target: Target, removesOthers: boolean): Promise<boolean> {
+async function compare(source: Source, target: Target, removesOthers: boolean, output: Output): Promise<boolean> {
   const there = await moveAll({
     source,
     target,
@@ -80,15 +98,18 @@ async function compare(source: Source, target: Target, removesOthers: boolean): 
     `${counted(recordings.seen, 'recording')} (${inUnits(recordings.bytes)})`,
     counted(uploads.seen, 'upload'),
   ].join(', ')
-  if (rest === 0 && there.faults.length === 0) {
-    say(`compared: ${of}: the same at both ends`)
-    return true
-  }
-  say(`compared: ${of}: ${rest} are not the same at both ends`)
-  return false
+  const isSame = rest === 0 && there.faults.length === 0
+  const outcome = isSame ? 'the same at both ends' : `${rest} are not the same at both ends`
+  output.sum({ same_at_both_ends: isSame, different: rest }, `compared: ${of}: ${outcome}`)
+  return isSame
 }
 
-async function carryOut(source: Source, config: Config, { removeOthers }: MigrateOptions): Promise<number> {
+async function carryOut(
+  source: Source,
+  config: Config,
+  { removeOthers }: MigrateOptions,
+  output: Output,
+): Promise<number> {
   const target = await openTarget(config)
   try {
     const { bytes } = await recordingTotals(source.db)
@@ -96,11 +117,12 @@ async function carryOut(source: Source, config: Config, { removeOthers }: Migrat
     const write: Move['write'] = (...statements) => target.db.write(...statements)
     const move = { source, target, write, removesOthers: removeOthers, tally: newTally(), progress }
     const tally = await moveAll(move).finally(() => progress.done())
-    tell(tally, 'copied')
-    const isWhole = tellFaults(tally)
-    const isSame = await compare(source, target, removeOthers)
+    tell(tally, 'copied', output)
+    const isWhole = tellFaults(tally, output)
+    const isSame = await compare(source, target, removeOthers, output)
+    output.sum({ source_is_served: source.isServed })
     if (!source.isServed) return isWhole && isSame ? 0 : 1
-    say(
+    output.say(
       `A server runs on ${source.name}: what it takes in from now on is not at the target. ` +
         'Stop it, and run the same command once more.',
     )
@@ -110,14 +132,14 @@ async function carryOut(source: Source, config: Config, { removeOthers }: Migrat
   }
 }
 
-async function show(source: Source, config: Config, { removeOthers }: MigrateOptions): Promise<number> {
+async function show(source: Source, config: Config, { removeOthers }: MigrateOptions, output: Output): Promise<number> {
   const target = await lookAtTarget(config)
   try {
     const move = { source, target, write: undefined, removesOthers: removeOthers }
     const tally = await moveAll({ ...move, tally: newTally(), progress: NO_PROGRESS })
-    tell(tally, 'to be copied')
-    const isWhole = tellFaults(tally)
-    say('nothing was done')
+    tell(tally, 'to be copied', output)
+    const isWhole = tellFaults(tally, output)
+    output.say('nothing was done')
     return isWhole ? 0 : 1
   } finally {
     await target.close()
@@ -125,17 +147,19 @@ async function show(source: Source, config: Config, { removeOthers }: MigrateOpt
 }
 
 /** @returns the exit code: 1 when not all is at the target */
-export async function migrate(config: Config, options: MigrateOptions): Promise<number> {
+export async function migrate(config: Config, options: MigrateOptions, output: Output): Promise<number> {
   const other = await readTarget(options.to)
   const shared = sharedBy(config, other)
   if (shared !== undefined) {
-    process.stderr.write(`${options.to} names the home that is to be moved itself: both have ${shared}\n`)
-    return 1
+    throw new Error(`${options.to} names the home that is to be moved itself: both have ${shared}`)
+  }
+  if (options.removeOthers && !options.dryRun) {
+    await confirm(`removes every recording of the home of ${options.to} that this one does not have`, options.yes)
   }
   const source = await openSource(config)
   try {
-    say(`from ${source.name} to ${other.store ? 'PostgreSQL and S3' : other.dataDir}`)
-    return await (options.dryRun ? show : carryOut)(source, other, options)
+    output.say(`from ${source.name} to ${other.store ? 'PostgreSQL and S3' : other.dataDir}`)
+    return await (options.dryRun ? show : carryOut)(source, other, options, output)
   } finally {
     await source.close()
   }

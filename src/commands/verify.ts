@@ -8,6 +8,7 @@ import type { Config } from '../config/config.ts'
 import { isRecorded, recordingTotals } from '../db/recordings.ts'
 import type { Library } from '../storage/library.ts'
 import { type Existing, openExisting, openTables } from './existing.ts'
+import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
 
@@ -44,7 +45,7 @@ async function* each(existing: Existing): AsyncGenerator<SizedRecording> {
 }
 
 /** @returns the exit code: 1 when a recording is damaged */
-export async function verify(config: Config): Promise<number> {
+export async function verify(config: Config, output: Output): Promise<number> {
   const existing = await openExisting(config, await openTables(config))
   const { db, library } = existing
   try {
@@ -62,11 +63,14 @@ export async function verify(config: Config): Promise<number> {
       if (fault === undefined) continue
       damaged += 1
       progress.done()
-      process.stdout.write(`damaged: recording ${recording.id} (${recording.path}) ${fault}\n`)
+      output.tell(
+        { type: 'damaged', recording_id: recording.id, lead_id: recording.leadId, path: recording.path, fault },
+        `damaged: recording ${recording.id} (${recording.path}) ${fault}`,
+      )
     }
     progress.done()
     const outcome = damaged === 0 ? 'all as they were stored' : `${damaged} damaged`
-    process.stdout.write(`${count} recordings, ${inUnits(bytes)}: ${outcome}\n`)
+    output.sum({ recordings: count, bytes, damaged }, `${count} recordings, ${inUnits(bytes)}: ${outcome}`)
     return damaged === 0 ? 0 : 1
   } finally {
     await existing.close()

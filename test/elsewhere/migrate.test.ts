@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { createOutput } from '../../src/commands/output.ts'
 import { sweep } from '../../src/commands/sweep.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { connectS3 } from '../../src/storage/s3/s3-client.ts'
@@ -408,9 +409,9 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     const said: string[] = []
     const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((line) => said.push(String(line)) > 0)
     onTestFinished(() => stdout.mockRestore())
-    expect(await sweep(config, { dryRun: true, unknown: false }, later)).toBe(0)
+    expect(await sweep(config, { dryRun: true, unknown: false, yes: false }, createOutput(false), later)).toBe(0)
     expect(said).toContain(`unknown  recordings/${unknown} (2.0 KiB): no row has ever heard of it\n`)
-    expect(await sweep(config, { dryRun: false, unknown: true }, later)).toBe(0)
+    expect(await sweep(config, { dryRun: false, unknown: true, yes: true }, createOutput(false), later)).toBe(0)
     const day = new Date(later.now()).toISOString().slice(0, 10)
     expect(said.at(-2)).toContain(`for a week in quarantine/${day}/${unknown}`)
     const names = (await bucket.objects()).map(({ name }) => name)

@@ -1,0 +1,109 @@
+/** The program: the catalogue's commands as commander takes them, and the exit code that each ends with. */
+import { Command, CommanderError } from 'commander'
+import manifest from '../../package.json' with { type: 'json' }
+import { createOutput } from '../commands/output.ts'
+import { CATALOGUE } from './catalogue.ts'
+import type { Declaration } from './declaration.ts'
+
+const NAME = 'call-recordings'
+const JSON_OPTION = ['--json', 'says it as JSON: an object a line, the last one of type `result`'] as const
+
+/** What stands ahead of a word in the name of a command. */
+const PARENTS: Readonly<Record<string, string>> = {}
+
+const column = (rows: readonly (readonly [string, string])[]) => {
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join('\n')
+}
+
+function help({ about, examples, fails }: Declaration): string {
+  const codes = column([
+    ['0', 'all is well'],
+    ['1', fails],
+    ['2', 'the command could not be understood, or may not be done so; nothing was done'],
+  ])
+  const [first] = examples
+  const heading = first !== undefined && examples.length > 1 ? 'Examples:' : 'Example:'
+  // A long line of a command stays one, to be copied.
+  const lines = examples.map(([line, what]) => `  ${NAME} ${line}\n      ${what}`).join('\n')
+  return `${about ? `\n${about}\n` : ''}\n${heading}\n${lines}\n\nExit codes:\n${codes}`
+}
+
+/** The command, under its parent if it has one. */
+function place(program: Command, name: string): Command {
+  const [first = '', second] = name.split(' ')
+  if (second === undefined) return program.command(first)
+  const parent = program.commands.find((each) => each.name() === first) ?? program.command(first)
+  return parent.description(PARENTS[first] ?? '').command(second)
+}
+
+type Act = (declaration: Declaration, command: Command) => Promise<void>
+
+function build(act: Act, without: (name: string) => boolean = () => false): Command {
+  const program = new Command(NAME)
+    .description('Takes in call recordings and plays them back. Settings come from the environment: docs/operating.md.')
+    .version(manifest.version, '-v, --version', 'the version of this program')
+    .helpOption('-h, --help', 'how it is called')
+    .helpCommand('help [command]', 'how a command is called')
+    .showHelpAfterError(`(${NAME} --help tells what there is)`)
+    .exitOverride()
+  for (const [heading, declarations] of CATALOGUE) {
+    for (const declaration of declarations) {
+      const { name, summary, shape = (command) => command } = declaration
+      if (without(name)) continue
+      const command = shape(place(program, name).description(summary))
+      if (name !== 'start' && name !== 'complete') command.option(...JSON_OPTION)
+      command
+        .helpGroup(heading)
+        .showHelpAfterError(`(${NAME} ${name} --help tells how it is called)`)
+        .addHelpText('after', help(declaration))
+        .action(() => act(declaration, command))
+    }
+  }
+  return program
+}
+
+/** Runs a command, with what it says. */
+const carryOut: Act = async ({ run }, command) => {
+  const { json, ...options } = command.opts<{ json?: true }>()
+  const output = createOutput(json === true)
+  try {
+    const code = await run({
+      words: command.processedArgs.flat().filter((word) => word !== undefined),
+      options,
+      output,
+    })
+    if (code === undefined) return
+    output.end(code)
+    process.exitCode = code
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    process.exitCode = error.name === 'UsageError' ? 2 : 1
+    output.end(process.exitCode, error.message)
+  }
+}
+
+/** Completion is answered by what knows the whole program: `complete bash`, and `complete -- WORD…`, which that asks. */
+async function complete(argv: readonly string[]): Promise<void> {
+  const { default: tab } = await import('@bomb.sh/tab/commander')
+  const program = build(carryOut, (name) => name === 'complete')
+  tab(program)
+  await program.parseAsync([...argv], { from: 'user' })
+}
+
+/** @param argv the words after the program's name */
+export async function runProgram(argv: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`| head`) is no fault; the command goes on.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+  try {
+    if (argv[0] === 'complete' && argv.length > 1 && !argv.includes('--help')) return await complete(argv)
+    await build(carryOut).parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // Help and the version were asked for; all else that commander ends with is what it did not understand.
+    process.exitCode = error.exitCode === 0 ? 0 : 2
+    if (process.exitCode === 2 && argv.includes('--json')) createOutput(true).end(2)
+  }
+}
