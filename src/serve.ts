@@ -2,16 +2,16 @@
  * The server's life: environment → settings → service → listen; a signal → drain → close.
  */
 
-import { faultsOfKeyFile } from './auth/keys.ts'
 import { systemClock } from './clock.ts'
-import { type Config, ConfigError, namedIn, readConfig } from './config/config.ts'
+import { type Config, ConfigError } from './config/config.ts'
 import { flushLog, type Log, openLog } from './log.ts'
+import { firstSteps } from './process/first-steps.ts'
 import { giveBackAtRest } from './process/memory.ts'
 import { ENDING, type Signals, whenParentEnds } from './process/signals.ts'
 import { whatToDo } from './process/start-faults.ts'
 import { type RunningServer, shutDown, startServer } from './server.ts'
 import { createService, type Service } from './service.ts'
-import { faultsOfPlaces, makePlaces } from './storage/disk/places.ts'
+import { judgeSettings } from './settings-judged.ts'
 
 interface Up {
   service: Service
@@ -49,6 +49,8 @@ export async function serve(signals: Signals, { withParent }: { withParent: bool
     giveBackAtRest(running.quietForMs)
     life.begin({ service, running })
     log.info({ url: running.url }, 'listening')
+    // Beside the log, whose lines are for programs where no terminal takes them.
+    if (!config.production && process.stderr.isTTY) process.stderr.write(firstSteps(running.url, config))
   } catch (error) {
     if (error instanceof ConfigError) throw error
     const sentence = whatToDo(error, config)
@@ -58,21 +60,9 @@ export async function serve(signals: Signals, { withParent }: { withParent: bool
   }
 }
 
-/** The settings, and what they name; all that is wrong with any of it is told in one message. @throws ConfigError */
+/** @throws ConfigError with all that is wrong with the settings and what they name */
 async function settings(): Promise<Config> {
-  const named = namedIn()
-  const faults: string[] = []
-  let config: Config | undefined
-  try {
-    config = readConfig()
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    faults.push(...error.faults)
-  }
-  faults.push(
-    ...(await (config ? makePlaces(named) : faultsOfPlaces(named))),
-    ...(await faultsOfKeyFile(named.keyFile)),
-  )
+  const { config, faults } = await judgeSettings({ make: true })
   if (config && faults.length === 0) return config
   throw new ConfigError(faults)
 }

@@ -30,7 +30,7 @@ const DOORS = ['doors/**']
 const RUN_WHEN_IMPORTED = ['main.ts', 'cli.ts', 'media/inspect-worker.ts']
 
 /** What is put together from the rooms. */
-const COMPOSITION = ['main.ts', 'cli.ts', 'serve.ts', 'server.ts', 'app.ts', 'service.ts']
+const COMPOSITION = ['main.ts', 'cli.ts', 'serve.ts', 'settings-judged.ts', 'server.ts', 'app.ts', 'service.ts']
 /** What every room stands on. */
 const GROUND = ['errors.ts', 'events.ts', 'log.ts', 'log-output.ts', 'clock.ts', 'ids.ts']
 
@@ -83,7 +83,7 @@ const RULES: Rule[] = [
     why: 'one file knows how S3 is spoken to, and loads what does it only where a store is configured',
   },
   {
-    files: ['!{storage/**,commands/*,service.ts,serve.ts}'],
+    files: ['!{storage/**,commands/*,service.ts,settings-judged.ts}'],
     never: ['storage/disk/*', 'storage/s3/*'],
     why: 'whoever has to do with bytes knows the contracts, and the composition alone which home keeps them',
   },

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { decodeJwt } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../src/cli/catalogue.ts'
 import { childEnvironment, NODE, runCommand } from './support/process.ts'
@@ -24,10 +25,9 @@ test('help names every command with what it does, and the version is that of the
   const [nothing, help, version] = await Promise.all([[], ['--help'], ['--version']].map((w) => runCommand(w, { dir })))
   expect(help).toMatchObject({ code: 0, stderr: '' })
   expect(nothing).toEqual(help)
-  for (const { name, summary } of all.filter((each) => !each.name.includes(' '))) {
-    const [first] = summary.split(' ')
-    expect(help?.stdout).toMatch(new RegExp(`^ {2}${name}\\b.* ${first}`, 'm'))
-  }
+  const listed = Array.from(help?.stdout.matchAll(/^ {2}([a-z-]+) .*\S/gm) ?? [], ([, name]) => name)
+  const names = new Set(all.map(({ name }) => name.split(' ')[0]))
+  expect(listed).toEqual([...names, 'help'])
   const { version: packed } = JSON.parse(await readFile('package.json', 'utf8'))
   expect(version).toEqual({ code: 0, stdout: `${packed}\n`, stderr: '' })
 })
@@ -41,7 +41,7 @@ describe('--json', () => {
     const sound = await runCommand(['verify', '--json'], server)
     expect(sound).toMatchObject({ code: 0, stderr: '' })
     expect(objects(sound.stdout)).toEqual([
-      { type: 'result', ok: true, exit_code: 0, recordings: 2, bytes: 3_000, damaged: 0 },
+      { type: 'result', ok: true, exit_code: 0, recordings: 2, bytes: 3_000, damaged: 0, of: 2 },
     ])
 
     await writeFile(path.join(server.dir, 'recordings', file), 'z'.repeat(2_000))
@@ -54,7 +54,7 @@ describe('--json', () => {
         path: file,
         fault: expect.stringMatching(/SHA-256/),
       }),
-      { type: 'result', ok: false, exit_code: 1, recordings: 2, bytes: 3_000, damaged: 1 },
+      { type: 'result', ok: false, exit_code: 1, recordings: 2, bytes: 3_000, damaged: 1, of: 2 },
     ])
 
     const swept = await runCommand(['sweep', '--dry-run', '--json'], server)
@@ -142,5 +142,64 @@ describe('completion', () => {
 
   test('of another shell is refused', async () => {
     expect(await runCommand(['complete', 'tcsh'], { dir })).toMatchObject({ code: 2 })
+  })
+})
+
+describe('token', () => {
+  const token = (words: string[], env: Record<string, string> = {}) => runCommand(['token', ...words], { dir, env })
+
+  test('signs with the secret of the server, for so long, and prints the token alone', async () => {
+    const server = await startService()
+    const settings = { RECORDINGS_JWT_ISSUER: 'https://crm.example', RECORDINGS_JWT_AUDIENCE: 'recordings' }
+    const [asha, crm] = await Promise.all([
+      token(['--sub', 'asha']),
+      token(['--sub', 'auth0|crm', '--role', 'service', '--for', '7d', '--json'], settings),
+    ])
+    expect(asha).toMatchObject({ code: 0, stderr: '' })
+    const me = await server.api('PUT', '/api/leads/lead-of-asha', {
+      token: asha?.stdout.trim() ?? '',
+      body: { telecaller_id: 'asha' },
+    })
+    expect(me.status).toBe(403) // known, and no service
+    const [result] = objects(crm?.stdout ?? '')
+    expect(result).toMatchObject({ type: 'result', ok: true, sub: 'auth0|crm', role: 'service' })
+    const claims = decodeJwt(result?.token as string)
+    expect(claims).toMatchObject({ sub: 'auth0|crm', role: 'service', iss: 'https://crm.example', aud: 'recordings' })
+    expect((claims.exp as number) - (claims.iat as number)).toBe(7 * 86_400)
+  })
+
+  test('says who mints where public keys are configured, and what to do where no secret is yet', async () => {
+    const env = { RECORDINGS_JWT_SECRET: '', RECORDINGS_JWKS_URL: 'https://login.example/keys' }
+    const [keys, none] = await Promise.all([
+      token(['--sub', 'asha'], env),
+      token(['--sub', 'asha'], { RECORDINGS_JWT_SECRET: '' }),
+    ])
+    expect(keys).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/RECORDINGS_JWKS_URL names \(https:\/\/login\.example\): ask it/),
+    })
+    expect(none).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/no secret at .*: start the server once/),
+    })
+  })
+
+  test('in production needs --yes', async () => {
+    const env = { NODE_ENV: 'production' }
+    const [without, said] = await Promise.all([token(['--sub', 'asha'], env), token(['--sub', 'asha', '--yes'], env)])
+    expect(without).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(/login for production.*--yes/) })
+    expect(said).toMatchObject({ code: 0, stdout: expect.stringMatching(/^eyJ/) })
+  })
+
+  test.for([
+    [['--sub', 'asha', '--role', 'admin'], /--role is `admin`: expected one of telecaller, supervisor, service/],
+    [['--sub', 'asha', '--for', '1 hour'], /--for is `1 hour`: expected a time such as/],
+    [['--sub', 'asha', '--for', '400d'], /at most 365d/],
+    [['--sub', 'a\nb'], /--sub is a name of 1 to 255 characters/],
+    [[], /required option '--sub <id>'/],
+  ] as const)('%j is refused', async ([words, said]) => {
+    expect(await token([...words])).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(said) })
   })
 })

@@ -151,7 +151,9 @@ describe('the README', () => {
   test('shows commands that sign a token, write a lead and a call, and send a form', async () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'readme-'))
     afterwards(() => rm(folder, { recursive: true }))
-    await symlink(path.resolve('node_modules'), path.join(folder, 'node_modules'))
+    for (const name of ['bin', 'drizzle', 'node_modules', 'package.json', 'src']) {
+      await symlink(path.resolve(name), path.join(folder, name))
+    }
     await mkdir(path.join(folder, 'data'))
     await writeFile(path.join(folder, 'data/jwt-secret'), SECRET)
     await writeFile(path.join(folder, 'call.mp3'), bytes)

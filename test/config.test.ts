@@ -568,7 +568,7 @@ describe('faults', () => {
     expect(() => readConfig(env)).toThrow(
       [
         'The settings have 7 faults:',
-        '  RECORDINGS_NONSENSE is no setting',
+        '  RECORDINGS_NONSENSE is no setting: remove it, or see docs/operating.md for the names that there are',
         '  PORT is `http`: expected a whole number from 0 to 65535',
         '  LOG_LEVEL is `loud`: expected one of fatal, error, warn, info, debug, trace, silent',
         '  RECORDINGS_IDLE_TIMEOUT is `60`: expected a time such as 500ms, 30s, 10m, 24h or 7d, at least 1ms, at most 24d',
@@ -597,7 +597,9 @@ describe('faults', () => {
   })
 
   test('suggest nothing for a name that is like no other', () => {
-    expect(faultsOf({ RECORDINGS_COLOUR: 'red' })).toEqual(['RECORDINGS_COLOUR is no setting'])
+    expect(faultsOf({ RECORDINGS_COLOUR: 'red' })).toEqual([
+      'RECORDINGS_COLOUR is no setting: remove it, or see docs/operating.md for the names that there are',
+    ])
   })
 
   test.for(['RECORDINGS_SERVICE_HOST', 'RECORDINGS_SERVICE_PORT_HTTP', 'RECORDINGS_PORT_80_TCP_ADDR'])(
@@ -620,7 +622,7 @@ describe('the crash point of the tests', () => {
   })
   test.for([undefined, 'production', 'development'])('is unknown under NODE_ENV=%s', (environment) => {
     const env = { NODE_ENV: environment, RECORDINGS_JWT_SECRET: SECRET, RECORDINGS_TEST_CRASH_AT: 'after-rename' }
-    expect(faultsOf(env)).toEqual(['RECORDINGS_TEST_CRASH_AT is no setting'])
+    expect(faultsOf(env)).toEqual([expect.stringMatching(/^RECORDINGS_TEST_CRASH_AT is no setting: remove it/)])
   })
 })
 

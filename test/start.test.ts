@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { NODE, runCommand } from './support/process.ts'
+import { childEnvironment, NODE, runCommand } from './support/process.ts'
 import { afterwards } from './support/service.ts'
 
 const dir = await mkdtemp(path.join(tmpdir(), 'start-'))
@@ -110,4 +110,25 @@ test('the demonstration on a port that is taken says what to do', async () => {
   expect(said).toMatch(
     /The demonstration failed: .*port \d+ of 127\.0\.0\.1 is taken .* set PORT \(0 takes any free port\)/,
   )
+})
+
+test('in a terminal a start outside production says where to look and how to get a token; elsewhere it writes its log alone', async () => {
+  const command = `${NODE} bin/call-recordings.js start`
+  const inTerminal = async (env: Record<string, string>) => {
+    const settings = childEnvironment(path.join(dir, 'terminal'), env)
+    const child = spawn('script', ['-qec', command, '/dev/null'], { env: settings, stdio: ['pipe', 'pipe', 'inherit'] })
+    let said = ''
+    let isEnding = false
+    for await (const piece of child.stdout) {
+      said += piece
+      if (isEnding || !/listening/.test(said) || !/a token|"url"/.test(said)) continue
+      isEnding = true
+      child.stdin.write('\x03')
+    }
+    return said
+  }
+  const said = await inTerminal({})
+  expect(said).toMatch(/http:\/\/127\.0\.0\.1:\d+\/docs/)
+  expect(said).toMatch(/npx call-recordings token --sub/)
+  expect(await inTerminal({ NODE_ENV: 'production' })).not.toContain('token')
 })

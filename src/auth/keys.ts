@@ -53,6 +53,23 @@ const fetchSet: FetchImplementation = async (url, options) => {
   return new Response(text)
 }
 
+/** What keeps the set at an address from being used, as a sentence goes on from its name; undefined for a good one. */
+export async function faultsOfKeyUrl(url: URL, withinMs: number): Promise<string | undefined> {
+  try {
+    const response = await fetchSet(url.href, {
+      method: 'GET',
+      headers: new Headers({ accept: 'application/json' }),
+      redirect: 'manual',
+      signal: AbortSignal.timeout(withinMs),
+    })
+    return response.status === 200 ? undefined : `answers ${response.status}: expected 200 with a JSON Web Key Set`
+  } catch (error) {
+    const { cause, message } = error as Error
+    const reason = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.message) : message
+    return `is out of reach or of no use (${reason})`
+  }
+}
+
 const setInFile = (file: string): Promise<JSONWebKeySet> =>
   inKeyFile(file, async (text) => {
     const { set, faults } = await judged(text)

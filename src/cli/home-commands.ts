@@ -14,16 +14,34 @@ interface MigrateWords {
   yes?: true
 }
 
-export const verifyCommand = declare({
+interface VerifyWords {
+  since?: string
+  sample?: string
+  state?: string
+}
+
+export const verifyCommand = declare<VerifyWords>({
   name: 'verify',
   summary: 'compares every recording with its size and SHA-256',
   about: 'Only reads; works beside running servers.',
-  examples: [['verify', 'reads all recordings, and names those that are not as they were stored']],
+  examples: [
+    ['verify', 'reads all recordings, and names those that are not as they were stored'],
+    ['verify --state /var/tmp/verify.json', 'goes on where it was broken off'],
+    ['verify --since 1d --sample 5%', 'one in twenty of those of the last day'],
+  ],
   fails: 'a recording is damaged or missing',
-  async run({ output }) {
+  shape: (command) =>
+    command
+      .option('--since <when>', 'only recordings stored since: 2026-11-01, 2026-11-01T08:00:00Z, or 7d ago')
+      .option('--sample <count>', 'only so many of them, by chance: 1000, or 5%')
+      .option(
+        '--state <file>',
+        'goes on from this file if it is there, and keeps in it how far it is until all is read',
+      ),
+  async run({ options, output }) {
     const { readConfig } = await import('../config/config.ts')
     const { verify } = await import('../commands/verify.ts')
-    return verify(readConfig(), output)
+    return verify(readConfig(), options, output)
   },
 })
 

@@ -6,10 +6,11 @@ import { CATALOGUE } from './catalogue.ts'
 import type { Declaration } from './declaration.ts'
 
 const NAME = 'call-recordings'
+const ENV_OPTION = ['--env-file <file>', 'settings that the environment does not give, as `NAME=value` lines'] as const
 const JSON_OPTION = ['--json', 'says it as JSON: an object a line, the last one of type `result`'] as const
 
 /** What stands ahead of a word in the name of a command. */
-const PARENTS: Readonly<Record<string, string>> = {}
+const PARENTS: Readonly<Record<string, string>> = { config: 'the settings: `config check`' }
 
 const column = (rows: readonly (readonly [string, string])[]) => {
   const width = Math.max(...rows.map(([left]) => left.length))
@@ -30,11 +31,14 @@ function help({ about, examples, fails }: Declaration): string {
 }
 
 /** The command, under its parent if it has one. */
-function place(program: Command, name: string): Command {
+function place(program: Command, name: string, heading: string): Command {
   const [first = '', second] = name.split(' ')
   if (second === undefined) return program.command(first)
   const parent = program.commands.find((each) => each.name() === first) ?? program.command(first)
-  return parent.description(PARENTS[first] ?? '').command(second)
+  return parent
+    .description(PARENTS[first] ?? '')
+    .helpGroup(heading)
+    .command(second)
 }
 
 type Act = (declaration: Declaration, command: Command) => Promise<void>
@@ -51,8 +55,8 @@ function build(act: Act, without: (name: string) => boolean = () => false): Comm
     for (const declaration of declarations) {
       const { name, summary, shape = (command) => command } = declaration
       if (without(name)) continue
-      const command = shape(place(program, name).description(summary))
-      if (name !== 'start' && name !== 'complete') command.option(...JSON_OPTION)
+      const command = shape(place(program, name, heading).description(summary))
+      if (name !== 'start' && name !== 'complete') command.option(...ENV_OPTION).option(...JSON_OPTION)
       command
         .helpGroup(heading)
         .showHelpAfterError(`(${NAME} ${name} --help tells how it is called)`)
@@ -63,11 +67,21 @@ function build(act: Act, without: (name: string) => boolean = () => false): Comm
   return program
 }
 
+/** The file that a unit's `EnvironmentFile` or `docker --env-file` names will do. */
+function takeSettings(file: string): void {
+  try {
+    process.loadEnvFile(file)
+  } catch (error) {
+    throw new Error(`--env-file: ${(error as Error).message}`)
+  }
+}
+
 /** Runs a command, with what it says. */
 const carryOut: Act = async ({ run }, command) => {
-  const { json, ...options } = command.opts<{ json?: true }>()
+  const { json, envFile, ...options } = command.opts<{ json?: true; envFile?: string }>()
   const output = createOutput(json === true)
   try {
+    if (envFile !== undefined) takeSettings(envFile)
     const code = await run({
       words: command.processedArgs.flat().filter((word) => word !== undefined),
       options,

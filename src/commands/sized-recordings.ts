@@ -24,14 +24,24 @@ export interface SizedRecording {
   size: number | undefined
 }
 
+interface Range {
+  /** The path of the last one that is passed over. */
+  after?: string
+  takes?: (recording: Recording) => boolean
+}
+
 /** As many at once as are read from the tables. */
-export async function* sizedRecordings({ db, library, isListed }: Parts): AsyncGenerator<SizedRecording[]> {
+export async function* sizedRecordings(
+  { db, library, isListed }: Parts,
+  { after: first = '', takes = () => true }: Range = {},
+): AsyncGenerator<SizedRecording[]> {
   const listed = isListed ? sizesIn(library.entries()) : undefined
   try {
-    for (let after = ''; ; ) {
+    for (let after = first; ; ) {
       const rows = await recordingsAfterPath(db, after, STEP)
       const page: SizedRecording[] = []
       for (const recording of rows) {
+        if (!takes(recording)) continue
         const told = await listed?.of(recording.path)
         // What came since its part of the list was read is not in it.
         const size = told === recording.size ? told : await library.sizeOf(recording.path)

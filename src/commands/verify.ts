@@ -4,13 +4,25 @@
  * Only reads; works beside running servers. Of a bucket, a list tells what is missing, or is of another size.
  */
 import { createHash } from 'node:crypto'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { isRecorded, recordingTotals } from '../db/recordings.ts'
+import type { Recording } from '../db/schema.ts'
 import type { Library } from '../storage/library.ts'
 import { type Existing, openExisting, openTables } from './existing.ts'
 import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
+import {
+  type Course,
+  courseIn,
+  forgetCourse,
+  keepCourse,
+  sinceOf,
+  takesNext,
+  type VerifyOptions,
+  wantedOf,
+} from './verify-course.ts'
 
 const readable = (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message
 
@@ -40,37 +52,91 @@ async function faultOf(
   }
 }
 
-async function* each(existing: Existing): AsyncGenerator<SizedRecording> {
-  for await (const page of sizedRecordings(existing)) yield* page
+async function* each(existing: Existing, { after, sinceMs }: Course): AsyncGenerator<SizedRecording> {
+  const takes = ({ createdAtMs }: Recording) => createdAtMs >= sinceMs
+  for await (const page of sizedRecordings(existing, { after, takes })) yield* page
+}
+
+/** The course of before, if there is one to go on with, or a new one. */
+async function courseOf({ db }: Existing, options: VerifyOptions, output: Output, nowMs: number): Promise<Course> {
+  const before = options.state === undefined ? undefined : await courseIn(options.state, options)
+  if (before) {
+    output.say(`goes on after ${before.after}, ${before.recordings} recordings in`)
+    return before
+  }
+  const { since, sample } = options
+  const sinceMs = sinceOf(since, nowMs)
+  const { count } = await recordingTotals(db, sinceMs)
+  const wanted = wantedOf(sample, count)
+  return { format: 1, since, sample, sinceMs, after: '', recordings: 0, bytes: 0, damaged: 0, wanted, coming: count }
+}
+
+const KEPT_EVERY_MS = 1_000
+
+/** Keeps the course in the file now and then, and once more when something fails. */
+async function keeping(file: string | undefined, course: Course, work: (look: () => Promise<void>) => Promise<void>) {
+  if (file === undefined) return work(async () => {})
+  let keptAtMs = performance.now()
+  const look = async () => {
+    if (performance.now() - keptAtMs < KEPT_EVERY_MS) return
+    await keepCourse(file, course)
+    keptAtMs = performance.now()
+  }
+  try {
+    await work(look)
+  } catch (error) {
+    await keepCourse(file, course)
+    throw error
+  }
+  await forgetCourse(file)
+}
+
+/** What is wrong with it, said; nothing of one that was deleted meanwhile. */
+async function judge(existing: Existing, sized: SizedRecording, course: Course, progress: Progress, output: Output) {
+  const { recording } = sized
+  const fault = await faultOf(existing.library, sized, progress)
+  if (fault !== undefined && !(await isRecorded(existing.db, recording.id))) return
+  if (fault !== undefined) {
+    progress.done()
+    output.tell(
+      { type: 'damaged', recording_id: recording.id, lead_id: recording.leadId, path: recording.path, fault },
+      `damaged: recording ${recording.id} (${recording.path}) ${fault}`,
+    )
+    course.damaged += 1
+  }
+  course.recordings += 1
+  course.bytes += recording.size
 }
 
 /** @returns the exit code: 1 when a recording is damaged */
-export async function verify(config: Config, output: Output): Promise<number> {
+export async function verify(
+  config: Config,
+  options: VerifyOptions,
+  output: Output,
+  clock: Clock = systemClock,
+): Promise<number> {
   const existing = await openExisting(config, await openTables(config))
-  const { db, library } = existing
+  const { db } = existing
   try {
-    const total = await recordingTotals(db)
-    const progress = createProgress('verifying', total.bytes, process.stderr)
-    let count = 0
-    let bytes = 0
-    let damaged = 0
-    for await (const sized of each(existing)) {
-      const { recording } = sized
-      const fault = await faultOf(library, sized, progress)
-      if (fault !== undefined && !(await isRecorded(db, recording.id))) continue
-      count += 1
-      bytes += recording.size
-      if (fault === undefined) continue
-      damaged += 1
-      progress.done()
-      output.tell(
-        { type: 'damaged', recording_id: recording.id, lead_id: recording.leadId, path: recording.path, fault },
-        `damaged: recording ${recording.id} (${recording.path}) ${fault}`,
-      )
-    }
+    const course = await courseOf(existing, options, output, clock.now())
+    const total = await recordingTotals(db, course.sinceMs)
+    const share = course.wanted === undefined ? 1 : course.wanted / Math.max(course.coming, 1)
+    const progress = createProgress('verifying', total.bytes * Math.min(share, 1), process.stderr)
+    await keeping(options.state, course, async (look) => {
+      for await (const sized of each(existing, course)) {
+        if (takesNext(course)) await judge(existing, sized, course, progress, output)
+        course.after = sized.recording.path
+        await look()
+      }
+    })
     progress.done()
+    const { recordings, bytes, damaged } = course
     const outcome = damaged === 0 ? 'all as they were stored' : `${damaged} damaged`
-    output.sum({ recordings: count, bytes, damaged }, `${count} recordings, ${inUnits(bytes)}: ${outcome}`)
+    const of = course.wanted === undefined ? '' : ` of ${total.count}`
+    output.sum(
+      { recordings, bytes, damaged, of: total.count },
+      `${recordings}${of} recordings, ${inUnits(bytes)}: ${outcome}`,
+    )
     return damaged === 0 ? 0 : 1
   } finally {
     await existing.close()

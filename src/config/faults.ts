@@ -27,7 +27,7 @@ export function unknown(name: string, known: readonly SettingName[]): string {
     .map((candidate) => ({ candidate, distance: editDistance(stem(name), stem(candidate)) }))
     .sort((a, b) => a.distance - b.distance)[0]
   const isClose = closest !== undefined && closest.distance <= Math.max(1, Math.floor(stem(name).length / 4))
-  return `${name} is no setting${isClose ? `; did you mean ${closest.candidate}?` : ''}`
+  return `${name} is no setting${isClose ? `; did you mean ${closest.candidate}?` : ': remove it, or see docs/operating.md for the names that there are'}`
 }
 
 /** Levenshtein: how many letters to add, drop or change. */

@@ -65,5 +65,16 @@ export async function keptSecret(file: string): Promise<Uint8Array> {
   return secret
 }
 
+/** The secret in a file, where one is. @throws ConfigError when it can't be read, or is too short */
+export async function presentSecret(file: string): Promise<Uint8Array | undefined> {
+  const text = await textIn(file).catch(({ code, message }: NodeJS.ErrnoException) => {
+    throw fault(file, `can't be read (${code ?? message}): expected a file of the user who runs this`)
+  })
+  if (text === '') return undefined
+  const secret = new TextEncoder().encode(text)
+  if (secret.length < MIN_BYTES) throw fault(file, `is shorter than ${MIN_BYTES} bytes`)
+  return secret
+}
+
 const fault = (file: string, what: string) =>
   new ConfigError([`the secret \`${file}\` ${what}; remove it to have a new one made`])

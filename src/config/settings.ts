@@ -143,7 +143,7 @@ export const STORE_SETTINGS = [
 export const TEST_ONLY = 'RECORDINGS_TEST_CRASH_AT'
 
 /** Every setting by its name, with the default as it would be given; undefined where there is none. */
-export function settingDefaults(): ReadonlyMap<string, string | undefined> {
+export function settingDefaults(): ReadonlyMap<SettingName, string | undefined> {
   const names = (Object.keys(SETTINGS) as SettingName[]).filter((name) => name !== TEST_ONLY)
   return new Map(
     names.map((name) => {

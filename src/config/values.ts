@@ -100,9 +100,12 @@ export const sizeFrom = (minText: string) =>
 
 export const yesOrNo = setting('true or false', (text) => (/^(true|false)$/.test(text) ? text === 'true' : undefined))
 
+/** In milliseconds. */
+export const timeIn = (text: string): number | undefined => withUnit(text, MILLISECONDS)
+
 export const time = (min: 0 | 1, max: number, maxText: string) =>
   setting(`a time such as 500ms, 30s, 10m, 24h or 7d${bounds(min === 1 ? '1ms' : undefined, maxText)}`, (text) =>
-    within(withUnit(text, MILLISECONDS), min, max),
+    within(timeIn(text), min, max),
   )
 
 export const integer = (min: number, max: number) =>

@@ -1,5 +1,5 @@
 /** Recordings: read by id, by lead and in order, written once, deleted. */
-import { and, asc, desc, eq, gt, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, gte, sql } from 'drizzle-orm'
 import { textsAmong } from './among.ts'
 import { atHand, bind, kept, once, type Reading, returning, type Statement } from './database.ts'
 import { rowOf } from './placeholders.ts'
@@ -49,7 +49,8 @@ const page = kept((orm) =>
 const totals = kept((orm) =>
   orm
     .select({ count: sql<number>`count(*)`, bytes: sql<number>`coalesce(sum(${recordings.size}), 0)` })
-    .from(recordings),
+    .from(recordings)
+    .where(gte(recordings.createdAtMs, sql.placeholder('sinceMs'))),
 )
 const sums = kept((orm) =>
   orm.select({ path: recordings.path, sha256: recordings.sha256 }).from(recordings).orderBy(asc(recordings.path)),
@@ -102,8 +103,9 @@ export const recordingsOfLead = (db: Reading, leadId: string, { callLogId, after
 /** Some of all by their id. */
 export const recordingsAfter = (db: Reading, after: string, limit: number) => db.all(page, { after, limit })
 
-/** How many there are, and their bytes. */
-export const recordingTotals = async (db: Reading) => (await db.get(totals)) ?? { count: 0, bytes: 0 }
+/** How many there are that were stored since, and their bytes. */
+export const recordingTotals = async (db: Reading, sinceMs: number = 0) =>
+  (await db.get(totals, { sinceMs })) ?? { count: 0, bytes: 0 }
 
 /** Path and SHA-256 (hex) of all, by path. */
 export const recordingSums = (db: Reading) => db.all(sums)

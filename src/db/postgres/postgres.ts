@@ -78,6 +78,17 @@ export async function isLed(options: ConnectionOptions, what: 'sweep'): Promise<
   }
 }
 
+/** The database's clock, in milliseconds. */
+export async function timeOfPostgres(options: ConnectionOptions): Promise<number> {
+  const db = over(new Connections(options))
+  try {
+    const { rows } = await db.query({ text: 'select extract(epoch from clock_timestamp()) * 1000 as now', values: [] })
+    return Number(rows[0]?.now)
+  } finally {
+    await db.close()
+  }
+}
+
 function over(connections: Connections): PostgresDatabase {
   const transactions = new Transactions()
   const turns = new Turns()
