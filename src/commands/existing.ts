@@ -3,10 +3,11 @@
  * answered with an empty database.
  */
 import { tmpdir } from 'node:os'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import type { Reading } from '../db/database.ts'
+import type { Database, Reading } from '../db/database.ts'
 import { knowsRecordings } from '../db/recordings.ts'
-import { openForReading } from '../db/sqlite.ts'
+import { openForReading, openSqlite } from '../db/sqlite.ts'
 import { whatToDo } from '../process/start-faults.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import { type DiskLibrary, openDiskLibrary } from '../storage/disk/disk-library.ts'
@@ -46,6 +47,34 @@ export async function openTables(config: Config): Promise<Tables> {
   })
 }
 
+export interface WritableTables extends Database {
+  /** Of those who share the tables. */
+  clock: Clock
+}
+
+/** The server's database, to be changed beside it by what the server keeps no copy of. @throws a sentence for the operator */
+export async function openTablesForWriting({ postgres, databaseFile }: Config): Promise<WritableTables> {
+  if (!postgres) {
+    // To open a file for writing makes it, and brings it up to date: whether that is needed is looked at first.
+    await openForReading(databaseFile).close()
+    return { ...(await openSqlite(databaseFile)), clock: systemClock }
+  }
+  const { usePostgres } = await import('../db/postgres/postgres.ts')
+  const { openClock } = await import('../db/postgres/postgres-clock.ts')
+  const db = await usePostgres(postgres)
+  try {
+    const clock = await openClock(db)
+    const close = async () => {
+      clock.close()
+      await db.close()
+    }
+    return { ...db, clock, close }
+  } catch (error) {
+    await db.close()
+    throw error
+  }
+}
+
 /** The bucket. Files without a name, which large finishes need, lie where the system has its temporary ones. */
 export async function openBucket(store: NonNullable<Config['store']>): Promise<Places> {
   const { openS3Stores } = await import('../storage/s3/s3-stores.ts')
@@ -66,13 +95,20 @@ async function openExistingDisk(config: Config) {
   return openDisk(config)
 }
 
+/** @returns whether they know a recording at all @throws a sentence for the operator where they are not those of this version */
+export async function assertTables(config: Config, db: Reading): Promise<boolean> {
+  try {
+    return await knowsRecordings(db)
+  } catch (error) {
+    throw new Error(
+      whatToDo(error, config) ?? `${nameOf(config)} is no database of this service: ${(error as Error).message}`,
+    )
+  }
+}
+
 async function openWith<Db extends Tables, P extends Places>(config: Config, db: Db, open: () => Promise<P>) {
   try {
-    const isUsed = await knowsRecordings(db).catch((error) => {
-      throw new Error(
-        whatToDo(error, config) ?? `${nameOf(config)} is no database of this service: ${(error as Error).message}`,
-      )
-    })
+    const isUsed = await assertTables(config, db)
     const places = await open()
     return {
       ...places,

@@ -4,31 +4,16 @@
  * The CRM owns this data; the service keeps what it needs to tell who may hear what.
  */
 import { json, Router } from 'express'
-import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
-import { callLogAdded, callLogById, callLogChanged } from '../db/call-logs.ts'
-import { type Database, must, type Reading } from '../db/database.ts'
-import { leadAdded, leadChanged } from '../db/leads.ts'
+import { callLogById } from '../db/call-logs.ts'
+import type { Database, Reading } from '../db/database.ts'
 import type { CallLog, Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { bodyOf, checked, takesNoQuery } from '../http/request.ts'
-import { CALLER_ID_PATTERN, ID_PATTERN, isId } from '../ids.ts'
+import { isId } from '../ids.ts'
 import { callLogNotFound, leadFor } from './rights.ts'
-
-export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
-
-export const leadBody = z.strictObject({
-  telecaller_id: z.string().regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters'),
-  name: z.string().max(500).nullish(),
-})
-
-export const callLogBody = z.strictObject({
-  /** RFC 3339. */
-  started_at: z.iso.datetime({ offset: true }).nullish(),
-  duration_seconds: z.number().min(0).nullish(),
-  direction: z.enum(['inbound', 'outbound']).nullish(),
-})
+import { callLogBody, callLogWritten, idSchema, leadBody, leadWritten } from './writes.ts'
 
 const timestamp = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
 
@@ -52,55 +37,31 @@ const callLogJson = (callLog: CallLog) => ({
 
 export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Router {
   const router = Router()
-  const body = json({ limit: '64kb' })
+  const parsed = json({ limit: '64kb' })
 
-  router.put('/leads/:leadId', takesNoQuery, body, async (req, res) => {
+  router.put('/leads/:leadId', takesNoQuery, parsed, async (req, res) => {
     const caller = callerOf(res)
     if (caller.role !== 'service') throw new ServiceError('forbidden', 'Only the CRM itself may write leads.')
     const id = checked(idSchema, req.params.leadId, 'lead_id')
-    const { telecaller_id, name } = checked(leadBody, bodyOf(req))
-    const now = clock.now()
-    // What is left out stays as it is; null clears it.
-    const values = { telecallerId: telecaller_id, name, updatedAtMs: now }
+    const body = checked(leadBody, bodyOf(req))
     let written: Lead | undefined
     const [created] = await db.write(
-      leadAdded({ id, createdAtMs: now, ...values, name: name ?? null }),
-      leadChanged(id, values, (lead) => {
+      ...leadWritten(id, body, clock.now(), (lead) => {
         written = lead
       }),
     )
     res.status(created ? 201 : 200).json(written && leadJson(written))
   })
 
-  router.put('/leads/:leadId/call-logs/:callLogId', takesNoQuery, body, async (req, res) => {
+  router.put('/leads/:leadId/call-logs/:callLogId', takesNoQuery, parsed, async (req, res) => {
     const id = checked(idSchema, req.params.callLogId, 'call_log_id')
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'write')
-    const { started_at, duration_seconds, direction } = checked(callLogBody, bodyOf(req))
-    const now = clock.now()
-    const values = {
-      startedAtMs: started_at == null ? started_at : Date.parse(started_at),
-      durationSeconds: duration_seconds,
-      direction,
-      updatedAtMs: now,
-    }
+    const body = checked(callLogBody, bodyOf(req))
     let written: CallLog | undefined
-    // Two leads may claim the same new call at once: the row itself says whose it is.
     const [created] = await db.write(
-      callLogAdded({
-        id,
-        leadId: lead.id,
-        startedAtMs: values.startedAtMs ?? null,
-        durationSeconds: duration_seconds ?? null,
-        direction: direction ?? null,
-        createdAtMs: now,
-        updatedAtMs: now,
+      ...callLogWritten({ id, leadId: lead.id }, body, clock.now(), (callLog) => {
+        written = callLog
       }),
-      must(
-        callLogChanged({ id, leadId: lead.id }, values, (callLog) => {
-          written = callLog
-        }),
-        () => new ServiceError('conflict', 'This call log belongs to another lead.'),
-      ),
     )
     res.status(created ? 201 : 200).json(written && callLogJson(written))
   })

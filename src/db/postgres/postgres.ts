@@ -55,7 +55,11 @@ export async function openPostgres(options: ConnectionOptions): Promise<Postgres
 }
 
 /** Opens the database to read it, and makes nothing. @throws a sentence for the operator when it is of another version */
-export async function readPostgres(options: ConnectionOptions): Promise<Reading & { close(): Promise<void> }> {
+export const readPostgres = (options: ConnectionOptions): Promise<Reading & { close(): Promise<void> }> =>
+  usePostgres(options)
+
+/** Opens the database as it is, also beside instances that use it, and makes nothing. @throws as `readPostgres` */
+export async function usePostgres(options: ConnectionOptions): Promise<PostgresDatabase> {
   readNumbers()
   const db = over(new Connections(options))
   try {

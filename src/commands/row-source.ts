@@ -1,0 +1,77 @@
+/**
+ * The text of a file of rows, or of stdin, a piece at a time: UTF-8 and nothing else, since what is taken for it and is none
+ * would be kept damaged.
+ */
+import { createReadStream } from 'node:fs'
+
+/** What keeps a file from being read on; a sentence that goes on from its name. */
+export class UnreadableSource extends Error {
+  override name = 'UnreadableSource'
+  readonly line: number | undefined
+
+  constructor(message: string, line?: number) {
+    super(message)
+    this.line = line
+  }
+}
+
+export type RowFormat = 'csv' | 'ndjson'
+
+export interface RowSource {
+  format: RowFormat
+  texts: AsyncIterable<string>
+}
+
+const PIECE_BYTES = 256 * 1024
+const NO_UTF8 = 'is no UTF-8 text: save it as "CSV UTF-8", or bring it to that by iconv'
+
+async function* textsIn(bytes: AsyncIterable<Buffer>, onBytes: (count: number) => void): AsyncGenerator<string> {
+  // Leaves a byte order mark out.
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const decode = (piece?: Buffer) => {
+    try {
+      return decoder.decode(piece, { stream: piece !== undefined })
+    } catch {
+      throw new UnreadableSource(NO_UTF8)
+    }
+  }
+  for await (const piece of bytes) {
+    onBytes(piece.length)
+    yield decode(piece)
+  }
+  yield decode()
+}
+
+async function* chained(first: readonly string[], rest: AsyncIterator<string>): AsyncGenerator<string> {
+  yield* first
+  for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value
+}
+
+function formatOf(text: string): RowFormat {
+  const [first] = text.trimStart()
+  if (first === '[') {
+    throw new UnreadableSource("is a list of JSON: expected an object a line, as `jq -c '.[]'` makes them of it")
+  }
+  return first === '{' ? 'ndjson' : 'csv'
+}
+
+/**
+ * @param file `-` is stdin
+ * @param format found by what comes first, where it is not given
+ * @throws UnreadableSource here and later
+ */
+export async function openSource(
+  file: string,
+  format: RowFormat | undefined,
+  onBytes: (count: number) => void,
+): Promise<RowSource> {
+  const bytes = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: PIECE_BYTES })
+  const texts = textsIn(bytes, onBytes)
+  const first: string[] = []
+  while (!first.some((text) => text.trim() !== '')) {
+    const next = await texts.next()
+    if (next.done) throw new UnreadableSource('is empty')
+    first.push(next.value)
+  }
+  return { format: format ?? formatOf(first.join('')), texts: chained(first, texts) }
+}
