@@ -12,6 +12,7 @@ import {
   HIDDEN,
   KEY_SETTINGS,
   type LogLevel,
+  OF_COMMANDS,
   SECRETS,
   SETTINGS,
   type SettingName,
@@ -139,7 +140,8 @@ export function readConfig(env: Environment = process.env): Config {
   const testing = textOf(env, 'NODE_ENV') === 'test'
   const names = (Object.keys(SETTINGS) as SettingName[]).filter((name) => name !== TEST_ONLY || testing)
   const unknownFaults = Object.keys(env)
-    .filter((name) => /^RECORDINGS_/i.test(name) && env[name] && !names.includes(name as SettingName))
+    .filter((name) => /^RECORDINGS_/i.test(name) && env[name] && !OF_COMMANDS.includes(name))
+    .filter((name) => !names.includes(name as SettingName))
     .map((name) => unknown(name, names))
   const { values, faults } = read(env, names)
   const keys = KEY_SETTINGS.filter((name) => textOf(env, name) !== undefined)

@@ -139,6 +139,8 @@ export const STORE_SETTINGS = [
   'RECORDINGS_S3_PATH_STYLE',
   'RECORDINGS_UPLOAD_MEMORY',
 ] as const
+/** What a command reads beside the settings: in an operator's environment it is no mistake. */
+export const OF_COMMANDS: readonly string[] = ['RECORDINGS_TOKEN']
 /** Known under NODE_ENV=test alone. */
 export const TEST_ONLY = 'RECORDINGS_TEST_CRASH_AT'
 

@@ -1,7 +1,7 @@
 /** Call logs: read, and written by the CRM. */
 import { and, eq, sql } from 'drizzle-orm'
-import { atHand, bind, kept, once, type Reading, returning, type Statement } from './database.ts'
-import { rowOf } from './placeholders.ts'
+import { atHand, bind, kept, type Reading, returning, type Statement } from './database.ts'
+import { changesOf, rowOf } from './placeholders.ts'
 import { type CallLog, callLogs } from './schema.ts'
 
 const byId = atHand((orm) =>
@@ -21,20 +21,17 @@ export const callLogAdded = (callLog: CallLog): Statement => bind(insert, { ...c
 export type CallLogChange = Partial<Pick<CallLog, 'startedAtMs' | 'durationSeconds' | 'direction'>> &
   Pick<CallLog, 'updatedAtMs'>
 
+const changes = changesOf((orm, values) =>
+  orm
+    .update(callLogs)
+    .set(values)
+    .where(and(eq(callLogs.id, sql.placeholder('id')), eq(callLogs.leadId, sql.placeholder('leadId'))))
+    .returning(),
+)
+
 /** Changes nothing where the call is with another lead. @param take gets the call log as it is then */
 export const callLogChanged = (
   { id, leadId }: Pick<CallLog, 'id' | 'leadId'>,
   change: CallLogChange,
   take: (callLog: CallLog) => void,
-): Statement =>
-  returning(
-    once((orm) =>
-      orm
-        .update(callLogs)
-        .set(change)
-        .where(and(eq(callLogs.id, id), eq(callLogs.leadId, leadId)))
-        .returning(),
-    ),
-    undefined,
-    ([callLog]) => callLog && take(callLog),
-  )
+): Statement => returning(changes(change), { ...change, id, leadId }, ([callLog]) => callLog && take(callLog))

@@ -1,7 +1,7 @@
 /** Leads: read, written by the CRM, and asked within a transaction. */
 import { eq, sql } from 'drizzle-orm'
-import { atHand, bind, holds, kept, once, type Reading, returning, type Statement } from './database.ts'
-import { rowOf } from './placeholders.ts'
+import { atHand, bind, holds, kept, type Reading, returning, type Statement } from './database.ts'
+import { changesOf, rowOf } from './placeholders.ts'
 import { type Lead, leads } from './schema.ts'
 
 const byId = atHand((orm) =>
@@ -29,13 +29,17 @@ export const leadAdded = (lead: Lead): Statement => bind(insert, { ...lead })
 /** What is left out stays as it is. */
 export type LeadChange = Partial<Pick<Lead, 'telecallerId' | 'name'>> & Pick<Lead, 'updatedAtMs'>
 
+const changes = changesOf((orm, values) =>
+  orm
+    .update(leads)
+    .set(values)
+    .where(eq(leads.id, sql.placeholder('id')))
+    .returning(),
+)
+
 /** @param take gets the lead as it is then */
 export const leadChanged = (id: string, change: LeadChange, take: (lead: Lead) => void): Statement =>
-  returning(
-    once((orm) => orm.update(leads).set(change).where(eq(leads.id, id)).returning()),
-    undefined,
-    ([lead]) => lead && take(lead),
-  )
+  returning(changes(change), { ...change, id }, ([lead]) => lead && take(lead))
 
 /** The owner of a lead, and the lead that a call is with. */
 export interface Standing {

@@ -1,0 +1,47 @@
+/** Tokens signed with the secret of the server. Where public keys are configured, their holder alone mints. */
+import { readFile } from 'node:fs/promises'
+import { SignJWT } from 'jose'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Role } from '../leads/rights.ts'
+
+export interface Minted {
+  sub: string
+  role: Role
+  forMs: number
+}
+
+/** @throws a sentence for the operator */
+async function secretOf({ key }: Config['auth']): Promise<Uint8Array> {
+  switch (key.kind) {
+    case 'secret':
+      return key.secret
+    case 'made': {
+      const text = await readFile(key.file, 'utf8').catch(() => '')
+      if (text.trim() !== '') return new TextEncoder().encode(text.trim())
+      throw new Error(
+        `there is no secret at ${key.file} yet: start the server once, which makes it, or give both of them the same ` +
+          'RECORDINGS_DATA_DIR or RECORDINGS_JWT_SECRET',
+      )
+    }
+    default: {
+      const [setting, where] =
+        key.kind === 'jwks-url' ? ['RECORDINGS_JWKS_URL', key.url.origin] : ['RECORDINGS_JWKS_FILE', key.file]
+      throw new Error(
+        `tokens are signed by the login whose public keys ${setting} names (${where}): ask it for one with sub, exp and role; ` +
+          'this service has no key that signs',
+      )
+    }
+  }
+}
+
+/** @throws a sentence for the operator where there is no secret to sign with */
+export async function mintToken(auth: Config['auth'], { sub, role, forMs }: Minted, clock: Clock): Promise<string> {
+  const secret = await secretOf(auth)
+  const { algorithms, issuer, audience } = auth
+  const nowSeconds = Math.floor(clock.now() / 1000)
+  const jwt = new SignJWT({ sub, role }).setIssuedAt(nowSeconds).setExpirationTime(nowSeconds + Math.ceil(forMs / 1000))
+  if (issuer !== undefined) jwt.setIssuer(issuer)
+  if (audience !== undefined) jwt.setAudience(audience)
+  return jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256' }).sign(secret)
+}

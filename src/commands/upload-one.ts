@@ -1,0 +1,189 @@
+/**
+ * One file on its way to a server, by tus: created under a key that is of its bytes and its call, so that whatever was sent of it
+ * before, by this process or another, is gone on with, and what is there already is not sent again.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type DetailedError, Upload } from 'tus-js-client'
+import { reprDigest } from '../http/repr-digest.ts'
+
+export interface UploadTo {
+  /** Ends with `/`. */
+  server: URL
+  /** A token that is good now. */
+  token(): Promise<string>
+  /** Between attempts that bring nothing forward. */
+  delaysMs: readonly number[]
+}
+
+export interface UploadOf {
+  file: string
+  leadId: string
+  callLogId: string
+}
+
+export interface Uploaded {
+  recordingId: string | undefined
+  bytes: number
+  /** It was there already: nothing was sent. */
+  wasThere: boolean
+}
+
+/** What keeps a file from being stored. */
+export class NotUploaded extends Error {
+  override name = 'NotUploaded'
+  /** To try again later may go well. */
+  readonly passing: boolean
+  /** It would be the same for all others. */
+  readonly forAll: boolean
+  readonly retryAfterMs: number
+
+  constructor(message: string, { passing = false, forAll = false, retryAfterMs = 0 } = {}) {
+    super(message)
+    this.passing = passing
+    this.forAll = forAll
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** Without a byte on its way, an attempt is given up. */
+const SILENCE_MS = 90_000
+
+const away = (error: unknown) => {
+  const { code, message, cause } = error as NodeJS.ErrnoException
+  const reason = code ?? (cause as NodeJS.ErrnoException | undefined)?.code ?? message
+  return new NotUploaded(`the server does not answer (${reason})`, { passing: true, forAll: true })
+}
+
+/** What the server says; of a proxy's page, its status is enough. */
+function refused(status: number, body: string, retryAfter: string | undefined): NotUploaded {
+  const [first = ''] = body.trim().split('\n')
+  const said = first === '' || first.startsWith('<') ? '' : `: ${first.slice(0, 300)}`
+  if (status === 409 && /idempotency_conflict/.test(body)) {
+    return new NotUploaded('these bytes were uploaded for this call already, under another file name')
+  }
+  const passing = status >= 500 || [409, 423, 425, 429].includes(status)
+  const retryAfterMs = /^\d{1,3}$/.test(retryAfter ?? '') ? Number(retryAfter) * 1_000 : 0
+  return new NotUploaded(`the server answers ${status}${said}`, { passing, forAll: status === 401, retryAfterMs })
+}
+
+async function sha256Of(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const piece of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(piece)
+  return hash.digest('hex')
+}
+
+/** Not of the name: the same call is not recorded twice since a file was renamed. */
+const keyOf = ({ leadId, callLogId }: UploadOf, sha256: string) =>
+  createHash('sha256').update(`${sha256} ${leadId} ${callLogId}`).digest('base64url')
+
+const base64 = (text: string) => Buffer.from(text).toString('base64')
+
+interface Created {
+  address: string
+  offset: number
+  recordingId: string | undefined
+}
+
+async function create(to: UploadTo, of: UploadOf, size: number, sha256: string): Promise<Created> {
+  const filename = path.basename(of.file)
+  const endpoint = new URL(`api/leads/${of.leadId}/uploads`, to.server)
+  const response = await fetch(endpoint, {
+    method: 'POST',
+    redirect: 'error',
+    signal: AbortSignal.timeout(SILENCE_MS),
+    headers: {
+      Authorization: `Bearer ${await to.token()}`,
+      'Tus-Resumable': '1.0.0',
+      'Upload-Length': String(size),
+      'Upload-Metadata': `filename ${base64(filename)},call_log_id ${base64(of.callLogId)}`,
+      'Idempotency-Key': `"${keyOf(of, sha256)}"`,
+      'Repr-Digest': reprDigest(sha256),
+    },
+  }).catch((error) => {
+    throw away(error)
+  })
+  const { status, headers } = response
+  const body = await response.text().catch((error) => {
+    throw away(error)
+  })
+  const location = headers.get('location')
+  if (status !== 201) throw refused(status, body, headers.get('retry-after') ?? undefined)
+  if (location === null)
+    throw new NotUploaded(`${to.server} is no server of this kind: it made no upload`, { forAll: true })
+  return {
+    address: new URL(location, endpoint).href,
+    offset: Number(headers.get('upload-offset') ?? 0),
+    recordingId: headers.get('recording-id') ?? undefined,
+  }
+}
+
+/** Goes on from where the server is. @returns the recording's id */
+function send(to: UploadTo, file: string, address: string, onOffset: (offset: number) => void) {
+  return new Promise<string | undefined>((resolve, reject) => {
+    const silence = setTimeout(() => {
+      // The upload stays, for the next attempt.
+      void upload.abort()
+      reject(new NotUploaded('the server takes no byte any more', { passing: true }))
+    }, SILENCE_MS)
+    const upload = new Upload(createReadStream(file, { highWaterMark: 256 * 1024 }) as never, {
+      uploadUrl: address,
+      chunkSize: Number.POSITIVE_INFINITY,
+      retryDelays: null,
+      storeFingerprintForResuming: false,
+      async onBeforeRequest(request) {
+        request.setHeader('Authorization', `Bearer ${await to.token()}`)
+      },
+      onProgress(sent) {
+        silence.refresh()
+        onOffset(sent)
+      },
+      onError(error) {
+        clearTimeout(silence)
+        const { originalResponse, causingError } = error as DetailedError
+        if (!originalResponse) return reject(away(causingError ?? error))
+        const status = originalResponse.getStatus()
+        reject(refused(status, originalResponse.getBody() ?? '', originalResponse.getHeader('Retry-After')))
+      },
+      onSuccess({ lastResponse }) {
+        clearTimeout(silence)
+        resolve(lastResponse.getHeader('Recording-Id'))
+      },
+    })
+    upload.start()
+  })
+}
+
+/**
+ * Uploads the file, through faults that pass.
+ *
+ * @param onOffset how far it is
+ * @throws NotUploaded
+ */
+export async function uploadOne(to: UploadTo, of: UploadOf, onOffset: (offset: number) => void): Promise<Uploaded> {
+  const { size } = await stat(of.file).catch(({ code }: NodeJS.ErrnoException) => {
+    throw new NotUploaded(`it can't be read (${code})`)
+  })
+  if (size === 0) throw new NotUploaded('it is empty')
+  const sha256 = await sha256Of(of.file)
+  let reached = -1
+  for (let failures = 0; ; ) {
+    try {
+      const { address, offset, recordingId } = await create(to, of, size, sha256)
+      onOffset(offset)
+      if (offset === size) return { recordingId, bytes: size, wasThere: reached < 0 }
+      if (offset > reached) failures = 0
+      reached = offset
+      return { recordingId: await send(to, of.file, address, onOffset), bytes: size, wasThere: false }
+    } catch (error) {
+      if (!(error instanceof NotUploaded)) throw error
+      const delayMs = to.delaysMs[failures]
+      if (!error.passing || delayMs === undefined) throw error
+      failures += 1
+      await sleep(Math.max(delayMs, error.retryAfterMs))
+    }
+  }
+}
