@@ -63,6 +63,33 @@ export const backupCommand = declare({
   },
 })
 
+interface RestoreWords {
+  despiteDamage?: true
+}
+
+export const restoreCommand = declare<RestoreWords>({
+  name: 'restore',
+  summary: 'brings a backup into an empty place',
+  about:
+    'The place is what the settings name: RECORDINGS_DATA_DIR, and RECORDINGS_DIR if it lies elsewhere. All of the backup is compared\n' +
+    'with its sums before, all of the copy with the database after. It can be broken off and run again. Over PostgreSQL and S3,\n' +
+    'where their own tools restore, it compares what they have brought with the backup.',
+  examples: [
+    ['restore /mnt/backups/2026-11-26', 'with the settings of the new place in the environment'],
+    ['restore /mnt/backups/2026-11-26 --despite-damage', 'where some recordings of the backup are damaged: all others'],
+  ],
+  fails: 'the backup is damaged, or not all of it was restored',
+  shape: (command) =>
+    command
+      .argument('<directory>', 'as backup has made it')
+      .option('--despite-damage', 'restores what is not damaged; the rows of what is stay'),
+  async run({ words: [directory = ''], options, output }) {
+    const { readConfig } = await import('../config/config.ts')
+    const { restore } = await import('../commands/restore.ts')
+    return restore(readConfig(), { directory, despiteDamage: options.despiteDamage ?? false }, output)
+  },
+})
+
 export const sweepCommand = declare<SweepWords>({
   name: 'sweep',
   summary: 'does, or shows, what the server does by itself: finishes, ends, forgets, removes leftovers',

@@ -5,11 +5,9 @@
  * is as good; one that was deleted in the meantime leaves the copy as well. DIR appears when all of it is there, and has
  * the form of a data directory. Over PostgreSQL and a bucket it is another thing: `backup-lists.ts`.
  */
-import { createHash } from 'node:crypto'
-import { constants, createReadStream } from 'node:fs'
-import { copyFile, link, mkdir, mkdtemp, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { copyFile, link, mkdir, mkdtemp, realpath, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import type { Config } from '../config/config.ts'
 import type { Database, Reading } from '../db/database.ts'
 import { isRecorded, recordingGone, recordingSums, recordingTotals } from '../db/recordings.ts'
@@ -19,23 +17,13 @@ import { openUploadsGone } from '../db/uploads.ts'
 import { isDirectory } from '../storage/disk/directories.ts'
 import type { DiskLibrary } from '../storage/disk/disk-library.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
+import { codeOf, sha256OfFile, sizeOf, syncFile, writeDurably } from './backup-files.ts'
 import { makeLists } from './backup-lists.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExistingFiles } from './existing.ts'
 import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
 import { UsageError } from './usage-error.ts'
-
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
-
-async function syncFile(file: string): Promise<void> {
-  const handle = await open(file, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
 
 /** By hard link where both lie on one file system, else as a copy. */
 async function place(source: string, target: string): Promise<void> {
@@ -45,16 +33,6 @@ async function place(source: string, target: string): Promise<void> {
     if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(codeOf(error) ?? '')) throw error
     await copyFile(source, target, constants.COPYFILE_FICLONE)
     await syncFile(target)
-  }
-}
-
-/** Bytes in the file; undefined when there is none. */
-async function sizeOf(file: string): Promise<number | undefined> {
-  try {
-    return (await stat(file)).size
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
   }
 }
 
@@ -106,21 +84,10 @@ async function fill(parts: Parts, output: Output): Promise<{ count: number; byte
   return { ...total, faults }
 }
 
-async function writeDurably(file: string, text: string): Promise<void> {
-  await writeFile(file, text, { mode: 0o600 })
-  await syncFile(file)
-}
-
 /** `sha256sum -c SHA256SUMS` reads it: a backup can be checked without this program. */
 async function sumsOf(copy: Database): Promise<string> {
   const rows = await recordingSums(copy)
   return rows.map(({ path: file, sha256 }) => `${sha256}  recordings/${file}\n`).join('')
-}
-
-async function sha256OfFile(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  await pipeline(createReadStream(file), hash)
-  return hash.digest('hex')
 }
 
 async function make(config: Config, folder: string, output: Output): Promise<number> {

@@ -9,6 +9,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DetailedError, Upload } from 'tus-js-client'
 import { reprDigest } from '../http/repr-digest.ts'
+import { sha256OfFile } from './backup-files.ts'
 
 export interface UploadTo {
   /** Ends with `/`. */
@@ -68,12 +69,6 @@ function refused(status: number, body: string, retryAfter: string | undefined): 
   const passing = status >= 500 || [409, 423, 425, 429].includes(status)
   const retryAfterMs = /^\d{1,3}$/.test(retryAfter ?? '') ? Number(retryAfter) * 1_000 : 0
   return new NotUploaded(`the server answers ${status}${said}`, { passing, forAll: status === 401, retryAfterMs })
-}
-
-async function sha256Of(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const piece of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(piece)
-  return hash.digest('hex')
 }
 
 /** Not of the name: the same call is not recorded twice since a file was renamed. */
@@ -168,7 +163,7 @@ export async function uploadOne(to: UploadTo, of: UploadOf, onOffset: (offset: n
     throw new NotUploaded(`it can't be read (${code})`)
   })
   if (size === 0) throw new NotUploaded('it is empty')
-  const sha256 = await sha256Of(of.file)
+  const sha256 = await sha256OfFile(of.file)
   let reached = -1
   for (let failures = 0; ; ) {
     try {

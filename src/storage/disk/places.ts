@@ -4,6 +4,7 @@
  */
 import type { Places } from '../../config/config.ts'
 import { assertWritable, isDirectory, lookAtDirectory, makeDirectory } from './directories.ts'
+import { isRestoring } from './restoring.ts'
 
 /** In the order in which they are made: what lies in a directory with a fault is not told of again. */
 const SETTINGS = [
@@ -44,12 +45,26 @@ async function faultsOf(places: Places, look: (directory: string) => Promise<voi
   return faults
 }
 
+/** An empty database in its place would be taken for what was to be restored. */
+async function faultsOfRestore({ dataDir }: Places): Promise<string[]> {
+  if (!(await isRestoring(dataDir))) return []
+  return [
+    `RECORDINGS_DATA_DIR is \`${dataDir}\`: a restore of it was broken off: run \`call-recordings restore\` with the same backup ` +
+      'again, which goes on, or name another place',
+  ]
+}
+
 /** Makes what is missing, durably. @returns the faults, one sentence each */
-export const makePlaces = (places: Places): Promise<string[]> =>
-  faultsOf(places, async (directory) => {
+export async function makePlaces(places: Places): Promise<string[]> {
+  const faults = await faultsOf(places, async (directory) => {
     await makeDirectory(directory)
     await assertWritable(directory)
   })
+  return [...faults, ...(await faultsOfRestore(places))]
+}
 
 /** The same faults as far as they can be seen without making anything. */
-export const faultsOfPlaces = (places: Places): Promise<string[]> => faultsOf(places, lookAtDirectory)
+export const faultsOfPlaces = async (places: Places): Promise<string[]> => [
+  ...(await faultsOf(places, lookAtDirectory)),
+  ...(await faultsOfRestore(places)),
+]
