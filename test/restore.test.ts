@@ -49,14 +49,17 @@ async function restored(dir: string, directory = good, { despiteDamage = false, 
   return { code, lines: output.lines, sums: output.sums }
 }
 
-const isVerified = async (dir: string, env = {}) => (await verify(configOf(dir, env), said())) === 0
+const isVerified = async (dir: string, env = {}) => (await verify(configOf(dir, env), {}, said())) === 0
 
 describe('restore', () => {
   test('brings all of a backup into a place that is not there yet, says what to do next, and verify finds it sound', async () => {
     const dir = path.join(await temporary(), 'new/data')
     const { code, lines, sums } = await restored(dir)
     expect({ code, sums }).toMatchObject({ code: 0, sums: { recordings: sizes.length, left_out: 0 } })
-    expect(lines).toEqual([expect.stringMatching(/^restored: 4 recordings of 362\.3 KiB/), expect.stringMatching(/^next: start the server/)])
+    expect(lines).toEqual([
+      expect.stringMatching(/^restored: 4 recordings of 362\.3 KiB/),
+      expect.stringMatching(/^next: start the server/),
+    ])
     expect((await recordingsOf(dir)).sort()).toEqual((await recordingsOf(good)).sort())
     expect(await isVerified(dir)).toBe(true)
     expect(await readdir(dir)).not.toContain('.restoring')
@@ -76,7 +79,11 @@ describe('restore', () => {
   })
 
   test('refuses a place that holds anything, and a server that runs there, and leaves them as they are', async () => {
-    for (const [what, env] of [['recordings/a/b.wav', {}], ['uploads/x', {}], ['notes.txt', {}]] as const) {
+    for (const [what, env] of [
+      ['recordings/a/b.wav', {}],
+      ['uploads/x', {}],
+      ['notes.txt', {}],
+    ] as const) {
       const dir = await temporary()
       await mkdir(path.dirname(path.join(dir, what)), { recursive: true })
       await writeFile(path.join(dir, what), 'x')
@@ -89,11 +96,28 @@ describe('restore', () => {
   })
 
   test.for([
-    ['is missing', async (dir: string) => rm(path.join(dir, 'manifest.json')), /is no backup: its manifest\.json can't be read/],
-    ['is of another form', async (dir: string) => writeFile(path.join(dir, 'manifest.json'), '{"format":2}'), /not of a form that this version knows/],
+    [
+      'is missing',
+      async (dir: string) => rm(path.join(dir, 'manifest.json')),
+      /is no backup: its manifest\.json can't be read/,
+    ],
+    [
+      'is of another form',
+      async (dir: string) => writeFile(path.join(dir, 'manifest.json'), '{"format":2}'),
+      /not of a form that this version knows/,
+    ],
     ['has no sums', async (dir: string) => rm(path.join(dir, 'SHA256SUMS')), /it has no SHA256SUMS/],
-    ['has sums that lead outside', async (dir: string) => appendFile(path.join(dir, 'SHA256SUMS'), `${'0'.repeat(64)}  recordings/../../etc/passwd\n`), /line 6 of .* is no sum of a file in it/],
-    ['has a damaged database', async (dir: string) => appendFile(path.join(dir, 'recordings.db'), 'x'), /the database of the backup is damaged/],
+    [
+      'has sums that lead outside',
+      async (dir: string) =>
+        appendFile(path.join(dir, 'SHA256SUMS'), `${'0'.repeat(64)}  recordings/../../etc/passwd\n`),
+      /line 6 of .* is no sum of a file in it/,
+    ],
+    [
+      'has a damaged database',
+      async (dir: string) => appendFile(path.join(dir, 'recordings.db'), 'x'),
+      /the database of the backup is damaged/,
+    ],
   ] as const)('makes nothing of a backup that %s', async ([, harm, told]) => {
     const [directory, parent] = [await copyOfBackup(), await temporary()]
     await harm(directory)
@@ -106,13 +130,18 @@ describe('restore', () => {
     const [first = '', second = ''] = await recordingsOf(directory)
     await truncate(path.join(directory, 'recordings', first), 3)
     await rm(path.join(directory, 'recordings', second))
-    await expect(restored(dir, directory)).rejects.toThrow(/^2 of the backup's recordings are damaged: .*--despite-damage/)
+    await expect(restored(dir, directory)).rejects.toThrow(
+      /^2 of the backup's recordings are damaged: .*--despite-damage/,
+    )
     expect(existsSync(dir)).toBe(false)
     const { code, lines, sums } = await restored(dir, directory, { despiteDamage: true })
     expect({ code, sums }).toMatchObject({ code: 1, sums: { recordings: 2, left_out: 2 } })
-    expect(lines).toContainEqual(expect.stringMatching(new RegExp(`^damaged in the backup: recordings/${second} can't be read \\(ENOENT\\)`)))
+    expect(lines).toContainEqual(
+      expect.stringMatching(new RegExp(`^damaged in the backup: recordings/${second} can't be read \\(ENOENT\\)`)),
+    )
     // What is put back later is found sound.
-    for (const file of [first, second]) await cp(path.join(good, 'recordings', file), path.join(dir, 'recordings', file))
+    for (const file of [first, second])
+      await cp(path.join(good, 'recordings', file), path.join(dir, 'recordings', file))
     expect(await isVerified(dir)).toBe(true)
   })
 
@@ -121,9 +150,14 @@ describe('restore', () => {
     await mkdir(directory)
     ;(await olderDatabase(directory, '_tombstones')).close()
     const { createHash } = await import('node:crypto')
-    const sum = createHash('sha256').update(await readFile(path.join(directory, 'recordings.db'))).digest('hex')
+    const sum = createHash('sha256')
+      .update(await readFile(path.join(directory, 'recordings.db')))
+      .digest('hex')
     await writeFile(path.join(directory, 'SHA256SUMS'), `${sum}  recordings.db\n`)
-    await writeFile(path.join(directory, 'manifest.json'), '{"format":1,"created_at":"2026-01-01T00:00:00Z","recordings":0,"bytes":0}')
+    await writeFile(
+      path.join(directory, 'manifest.json'),
+      '{"format":1,"created_at":"2026-01-01T00:00:00Z","recordings":0,"bytes":0}',
+    )
     expect((await restored(dir, directory)).code).toBe(0)
     expect(await isVerified(dir)).toBe(true)
   })
@@ -138,12 +172,16 @@ describe('restore', () => {
       stdio: 'ignore',
     })
     const closed = once(child, 'close')
-    await expect.poll(async () => (await recordingsOf(dir)).length, { timeout: 50_000, interval: 20 }).toBeGreaterThan(0)
+    await expect
+      .poll(async () => (await recordingsOf(dir)).length, { timeout: 50_000, interval: 20 })
+      .toBeGreaterThan(0)
     process.kill(-(child.pid as number), 'SIGKILL')
     await closed
     expect(await readdir(dir)).toContain('.restoring')
     expect(await readdir(dir)).not.toContain('recordings.db')
-    expect(await makePlaces(configOf(dir))).toEqual([expect.stringMatching(/a restore of it was broken off: run `call-recordings restore`/)])
+    expect(await makePlaces(configOf(dir))).toEqual([
+      expect.stringMatching(/a restore of it was broken off: run `call-recordings restore`/),
+    ])
 
     const other = await copyOfBackup()
     await appendFile(path.join(other, 'SHA256SUMS'), await readFile(path.join(other, 'SHA256SUMS')))

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type ListOptions, list } from '../src/commands/list.ts'
-import { type UploadOptions, upload } from '../src/commands/upload.ts'
+import { type UploadOptions, upload } from '../src/commands/upload-files.ts'
 import { readConfig } from '../src/config/config.ts'
 import { cuttingProxy } from './support/cutting-proxy.ts'
+import { freePort } from './support/ports.ts'
 import { runCommand } from './support/process.ts'
 import { record } from './support/recordings.ts'
 import { said } from './support/said.ts'
@@ -31,13 +32,25 @@ const noSettings = () => {
 
 async function uploaded(options: Partial<UploadOptions>, settings: Parameters<typeof upload>[0] = noSettings) {
   const output = said()
-  const all = { words: [], parallel: 3, dryRun: false, yes: false, delaysMs: [10, 20, 30], server: server.url, token: server.tokens.crm }
+  const all = {
+    words: [],
+    parallel: 3,
+    dryRun: false,
+    yes: false,
+    delaysMs: [10, 20, 30],
+    server: server.url,
+    token: server.tokens.crm,
+  }
   const code = await upload(settings, { ...all, ...options }, output)
   return { code, lines: output.lines, items: output.items, sums: output.sums }
 }
 
 const recordingsOf = async (lead: TestLead) =>
-  (await jsonOf(await server.api('GET', lead.recordings))).recordings as { id: string; filename: string; sha256: string }[]
+  (await jsonOf(await server.api('GET', lead.recordings))).recordings as {
+    id: string
+    filename: string
+    sha256: string
+  }[]
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 const told = (lead: TestLead) => ({ lead: lead.leadId, callLog: lead.callLogId })
 
@@ -55,13 +68,17 @@ describe('upload', () => {
     expect(again).toMatchObject({ code: 0, sums: { uploaded: 0, there: 1, failed: 0, bytes: 0 } })
     await rename(file, path.join(folder, 'renamed.wav'))
     const renamed = await uploaded({ words: [path.join(folder, 'renamed.wav')], ...told(lead) })
-    expect(renamed).toMatchObject({ code: 1, items: [{ type: 'failed', passing: false, reason: expect.stringMatching(/another file name/) }] })
+    expect(renamed).toMatchObject({
+      code: 1,
+      items: [{ type: 'failed', passing: false, reason: expect.stringMatching(/another file name/) }],
+    })
     expect(await recordingsOf(lead)).toHaveLength(1)
   })
 
   test('takes a folder by what its names say, several at once; tells what failed and what is no recording', async () => {
     const leads = [await server.lead(), await server.lead()]
-    for (const [i, { leadId, callLogId }] of leads.entries()) await fileOf(`a/${leadId}/${callLogId}.wav`, noise(100_000 + i))
+    for (const [i, { leadId, callLogId }] of leads.entries())
+      await fileOf(`a/${leadId}/${callLogId}.wav`, noise(100_000 + i))
     await fileOf('a/notes.txt', noise(1))
     await fileOf('a/loose.wav', noise(10))
     await fileOf('a/nobody/call.wav', noise(10))
@@ -74,7 +91,9 @@ describe('upload', () => {
     const result = await uploaded({ words, pattern })
     expect(result).toMatchObject({ code: 1, sums: { uploaded: 2, failed: 4, passed_over: 1, not_tried: 0 } })
     const reasons = Object.fromEntries(
-      result.items.filter(({ type }) => type === 'failed').map(({ file, reason }) => [path.basename(String(file)), reason]),
+      result.items
+        .filter(({ type }) => type === 'failed')
+        .map(({ file, reason }) => [path.basename(String(file)), reason]),
     )
     expect(reasons).toEqual({
       'loose.wav': expect.stringMatching(/not of the form \{lead\}/),
@@ -95,7 +114,8 @@ describe('upload', () => {
   ] as const)('reads %s of %s', async ([pattern, name, expected]) => {
     const file = await fileOf(`names/${name}`, noise(1))
     const { items } = await uploaded({ words: [file], pattern, lead: 'given', dryRun: true })
-    if (typeof expected === 'string') expect(items).toMatchObject([{ type: 'failed', reason: expect.stringContaining(expected) }])
+    if (typeof expected === 'string')
+      expect(items).toMatchObject([{ type: 'failed', reason: expect.stringContaining(expected) }])
     else expect(items).toMatchObject([{ type: 'to_upload', lead_id: expected.leadId, call_log_id: expected.callLogId }])
   })
 
@@ -108,8 +128,16 @@ describe('upload', () => {
       () => server.url,
       () => 2_000_000,
     )
-    const first = await uploaded({ words: [file], ...told(lead), server: new URL(cut.through(lead.uploads)).origin, delaysMs: [] })
-    expect(first).toMatchObject({ code: 1, items: [{ type: 'failed', passing: true, reason: expect.stringMatching(/does not answer/) }] })
+    const first = await uploaded({
+      words: [file],
+      ...told(lead),
+      server: new URL(cut.through(lead.uploads)).origin,
+      delaysMs: [],
+    })
+    expect(first).toMatchObject({
+      code: 1,
+      items: [{ type: 'failed', passing: true, reason: expect.stringMatching(/does not answer/) }],
+    })
     const counting = await cuttingProxy(
       () => server.url,
       () => {
@@ -117,7 +145,11 @@ describe('upload', () => {
         return sent < 4 ? 2_000_000 : Number.POSITIVE_INFINITY
       },
     )
-    const second = await uploaded({ words: [file], ...told(lead), server: new URL(counting.through(lead.uploads)).origin })
+    const second = await uploaded({
+      words: [file],
+      ...told(lead),
+      server: new URL(counting.through(lead.uploads)).origin,
+    })
     expect(second).toMatchObject({ code: 0, sums: { uploaded: 1 } })
     expect(counting.cuts).toBeGreaterThan(0)
     expect(await recordingsOf(lead)).toMatchObject([{ sha256: sha256(bytes) }])
@@ -129,7 +161,7 @@ describe('upload', () => {
     const refused = await uploaded({ words, ...told(lead), token: 'x.y.z', parallel: 1 })
     expect(refused).toMatchObject({ code: 1, sums: { failed: 1, not_tried: 3 } })
     expect(refused.lines.at(-1)).toMatch(/3 not tried, since the server answers 401/)
-    const away = await uploaded({ words, ...told(lead), server: 'http://127.0.0.1:9', parallel: 1 })
+    const away = await uploaded({ words, ...told(lead), server: `http://127.0.0.1:${await freePort()}`, parallel: 1 })
     expect(away).toMatchObject({ code: 1, sums: { failed: 1, not_tried: 3 } })
     expect(away.items).toMatchObject([{ passing: true, reason: 'the server does not answer (ECONNREFUSED)' }])
   })
@@ -137,12 +169,21 @@ describe('upload', () => {
   test('without a token makes one of the secret of the server on this machine, and for no other', async () => {
     const lead = await server.lead()
     const file = await fileOf('minted.wav', noise(100))
-    const settings = (env = {}) => () => readConfig({ RECORDINGS_JWT_SECRET: 'a secret of the tests, at least thirty-two bytes', PORT: new URL(server.url).port, ...env })
+    const settings =
+      (env = {}) =>
+      () =>
+        readConfig({
+          RECORDINGS_JWT_SECRET: 'a secret of the tests, at least thirty-two bytes',
+          PORT: new URL(server.url).port,
+          ...env,
+        })
     const mine = { words: [file], ...told(lead), token: undefined, server: undefined }
     expect(await uploaded(mine, settings())).toMatchObject({ code: 0, sums: { uploaded: 1 } })
     await expect(uploaded(mine, settings({ NODE_ENV: 'production' }))).rejects.toThrow(/say so with --yes/)
     expect(await uploaded({ ...mine, yes: true }, settings({ NODE_ENV: 'production' }))).toMatchObject({ code: 0 })
-    await expect(uploaded({ ...mine, server: 'https://elsewhere.example' }, settings())).rejects.toThrow(/a login for https:\/\/elsewhere.example is missing/)
+    await expect(uploaded({ ...mine, server: 'https://elsewhere.example' }, settings())).rejects.toThrow(
+      /a login for https:\/\/elsewhere.example is missing/,
+    )
   })
 
   test('as a program takes its token from the environment or a file, which the settings do not mind', async () => {
@@ -151,10 +192,15 @@ describe('upload', () => {
     const words = ['upload', file, '--lead', lead.leadId, '--call-log', lead.callLogId, '--server', server.url]
     const byEnvironment = await runCommand(words, { dir: folder, env: { RECORDINGS_TOKEN: server.tokens.telecaller } })
     expect(byEnvironment).toMatchObject({ code: 0, stderr: '' })
-    expect(byEnvironment.stdout).toMatch(/^uploaded: .*program\.wav: recording \S+\n1 uploaded \(4\.9 KiB\), 0 there already, 0 failed\n$/)
+    expect(byEnvironment.stdout).toMatch(
+      /^uploaded: .*program\.wav: recording \S+\n1 uploaded \(4\.9 KiB\), 0 there already, 0 failed\n$/,
+    )
     const token = await fileOf('token', Buffer.from(`${server.tokens.telecaller}\n`))
     const byFile = await runCommand([...words, '--token-file', token, '--json'], { dir: folder })
-    const [item, result] = byFile.stdout.trim().split('\n').map((line) => JSON.parse(line))
+    const [item, result] = byFile.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
     expect([item, result]).toMatchObject([{ type: 'there' }, { type: 'result', ok: true, there: 1, uploaded: 0 }])
     expect(() => readConfig({ RECORDINGS_TOKEN: 'x' })).not.toThrow()
   })
@@ -173,9 +219,15 @@ describe('list', () => {
     await record(server, noise(4_096), { lead })
     const address = await tusClient(server.tokens.telecaller).begin(lead, 10_000)
     const of = { lead: lead.leadId }
-    expect((await listed({ what: 'leads', ...of })).items).toMatchObject([{ type: 'lead', id: lead.leadId, telecaller_id: 'telecaller-a' }])
-    expect((await listed({ what: 'calls', ...of })).items).toMatchObject([{ type: 'call_log', id: lead.callLogId, lead_id: lead.leadId }])
-    expect((await listed({ what: 'uploads', ...of })).items).toMatchObject([{ type: 'upload', id: path.basename(address), offset: 0, length: 10_000 }])
+    expect((await listed({ what: 'leads', ...of })).items).toMatchObject([
+      { type: 'lead', id: lead.leadId, telecaller_id: 'telecaller-a' },
+    ])
+    expect((await listed({ what: 'calls', ...of })).items).toMatchObject([
+      { type: 'call_log', id: lead.callLogId, lead_id: lead.leadId },
+    ])
+    expect((await listed({ what: 'uploads', ...of })).items).toMatchObject([
+      { type: 'upload', id: path.basename(address), offset: 0, length: 10_000 },
+    ])
     const page = await listed({ what: 'recordings', ...of, limit: 1 })
     expect(page.items).toMatchObject([{ type: 'recording', id: made.id, size: 2_048 }])
     expect(page.sums).toEqual({ count: 1, next_after: made.id })

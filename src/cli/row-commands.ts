@@ -1,14 +1,20 @@
 /** Commands about leads and calls: in from a CRM's files, out again, and looked at. */
 import { Argument, type Command, Option } from 'commander'
-import type { ListOptions } from '../commands/list.ts'
-import type { RowFormat } from '../commands/row-source.ts'
 import { declare } from './declaration.ts'
 import { wholeNumber } from './option-values.ts'
 
-const formats = new Option('--format <format>', 'how rows are written').choices(['csv', 'ndjson'])
+const FORMATS = ['csv', 'ndjson'] as const
+const ROWS = ['leads', 'calls'] as const
+const LISTS = ['leads', 'calls', 'recordings', 'uploads'] as const
+
+/** What commander has checked to be one of the choices. */
+const oneOf = <Choice extends string>(choices: readonly Choice[], word: string | undefined) =>
+  choices.find((choice) => choice === word)
+
+const formats = new Option('--format <format>', 'how rows are written').choices(FORMATS)
 
 interface ImportWords {
-  format?: RowFormat
+  format?: (typeof FORMATS)[number]
   dryRun?: true
   stopOnError?: true
   fromLine?: number
@@ -45,7 +51,7 @@ export const importCommand = declare<ImportWords>({
 })
 
 interface ExportWords {
-  format?: RowFormat
+  format?: (typeof FORMATS)[number]
   output?: string
   forSpreadsheet?: true
 }
@@ -64,7 +70,7 @@ export const exportCommand = declare<ExportWords>({
   fails: 'it could not be written',
   shape: (command: Command) =>
     command
-      .addArgument(new Argument('[what]', 'both without it').choices(['leads', 'calls']))
+      .addArgument(new Argument('[what]', 'both without it').choices(ROWS))
       .addOption(formats)
       .option('--output <file>', 'a new file, which appears when it is whole; without it, stdout')
       .option(
@@ -75,11 +81,7 @@ export const exportCommand = declare<ExportWords>({
     const { readConfig } = await import('../config/config.ts')
     const { exportRows } = await import('../commands/export.ts')
     const { format = 'csv', output: file, forSpreadsheet = false } = options
-    return exportRows(
-      readConfig(),
-      { what: what as 'leads' | 'calls' | undefined, format, output: file, forSpreadsheet },
-      output,
-    )
+    return exportRows(readConfig(), { what: oneOf(ROWS, what), format, output: file, forSpreadsheet }, output)
   },
 })
 
@@ -101,13 +103,13 @@ export const listCommand = declare<ListWords>({
   fails: 'the database could not be read',
   shape: (command: Command) =>
     command
-      .addArgument(new Argument('<what>', 'what is listed').choices(['leads', 'calls', 'recordings', 'uploads']))
+      .addArgument(new Argument('<what>', 'what is listed').choices(LISTS))
       .option('--lead <id>', 'those of one lead')
       .option('--limit <count>', 'how many at most', wholeNumber(1, 10_000), 50)
       .option('--after <id>', 'goes on behind the last one that was seen'),
   async run({ words: [what], options, output }) {
     const { readConfig } = await import('../config/config.ts')
     const { list } = await import('../commands/list.ts')
-    return list(readConfig(), { what: what as ListOptions['what'], ...options }, output)
+    return list(readConfig(), { what: oneOf(LISTS, what) ?? 'leads', ...options }, output)
   },
 })

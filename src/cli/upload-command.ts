@@ -50,7 +50,7 @@ export const uploadCommand = declare<UploadWords>({
       .option('-y, --yes', 'makes a login in production without asking in a terminal'),
   async run({ words, options, output }) {
     const { readConfig } = await import('../config/config.ts')
-    const { upload } = await import('../commands/upload.ts')
+    const { upload } = await import('../commands/upload-files.ts')
     const { dryRun = false, yes = false, ...more } = options
     return upload(readConfig, { words, dryRun, yes, ...more }, output)
   },

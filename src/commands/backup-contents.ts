@@ -38,9 +38,11 @@ const LINE = /^([0-9a-f]{64}) {2}(recordings\.db|recordings\/(?!\.\.?(?:\/|$))[^
 /** @throws UsageError where it is no backup, or one of another version */
 export async function backupIn(directory: string): Promise<Backup> {
   const notOne = (reason: string) => new UsageError(`${directory} is no backup: ${reason}. Nothing was done.`)
-  const text = await readFile(path.join(directory, 'manifest.json'), 'utf8').catch(({ code }: NodeJS.ErrnoException) => {
-    throw notOne(`its manifest.json can't be read (${code}); a whole one has it`)
-  })
+  const text = await readFile(path.join(directory, 'manifest.json'), 'utf8').catch(
+    ({ code }: NodeJS.ErrnoException) => {
+      throw notOne(`its manifest.json can't be read (${code}); a whole one has it`)
+    },
+  )
   const manifest = manifestSchema.safeParse(parsed(text))
   if (!manifest.success) throw notOne('its manifest.json is not of a form that this version knows')
   const sums = path.join(directory, SUMS)
@@ -67,13 +69,18 @@ function parsed(text: string): unknown {
 
 /** The sum of the database first, then those of the recordings by their paths. @throws a sentence for the operator */
 export async function* sumsIn({ directory }: Pick<Backup, 'directory'>): AsyncGenerator<SumLine> {
-  const lines = createInterface({ input: createReadStream(path.join(directory, SUMS)), crlfDelay: Number.POSITIVE_INFINITY })
+  const lines = createInterface({
+    input: createReadStream(path.join(directory, SUMS)),
+    crlfDelay: Number.POSITIVE_INFINITY,
+  })
   let number = 0
   for await (const line of lines) {
     number += 1
     const [, sha256, file] = LINE.exec(line) ?? []
     if (sha256 === undefined || file === undefined) {
-      throw new Error(`line ${number} of ${path.join(directory, SUMS)} is no sum of a file in it: the backup is damaged`)
+      throw new Error(
+        `line ${number} of ${path.join(directory, SUMS)} is no sum of a file in it: the backup is damaged`,
+      )
     }
     yield { sha256, file }
   }

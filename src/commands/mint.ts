@@ -1,8 +1,8 @@
 /** Tokens signed with the secret of the server. Where public keys are configured, their holder alone mints. */
-import { readFile } from 'node:fs/promises'
 import { SignJWT } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { presentSecret } from '../config/kept-secret.ts'
 import type { Role } from '../leads/rights.ts'
 
 export interface Minted {
@@ -11,14 +11,14 @@ export interface Minted {
   forMs: number
 }
 
-/** @throws a sentence for the operator */
-async function secretOf({ key }: Config['auth']): Promise<Uint8Array> {
+/** @throws a sentence for the operator where there is none to sign with */
+export async function signingSecret({ key }: Config['auth']): Promise<Uint8Array> {
   switch (key.kind) {
     case 'secret':
       return key.secret
     case 'made': {
-      const text = await readFile(key.file, 'utf8').catch(() => '')
-      if (text.trim() !== '') return new TextEncoder().encode(text.trim())
+      const secret = await presentSecret(key.file)
+      if (secret) return secret
       throw new Error(
         `there is no secret at ${key.file} yet: start the server once, which makes it, or give both of them the same ` +
           'RECORDINGS_DATA_DIR or RECORDINGS_JWT_SECRET',
@@ -35,13 +35,16 @@ async function secretOf({ key }: Config['auth']): Promise<Uint8Array> {
   }
 }
 
-/** @throws a sentence for the operator where there is no secret to sign with */
-export async function mintToken(auth: Config['auth'], { sub, role, forMs }: Minted, clock: Clock): Promise<string> {
-  const secret = await secretOf(auth)
-  const { algorithms, issuer, audience } = auth
+export async function mintToken(
+  { algorithms, issuer, audience }: Config['auth'],
+  secret: Uint8Array,
+  { sub, role, forMs }: Minted,
+  clock: Clock,
+): Promise<{ token: string; expiresAtSeconds: number }> {
   const nowSeconds = Math.floor(clock.now() / 1000)
-  const jwt = new SignJWT({ sub, role }).setIssuedAt(nowSeconds).setExpirationTime(nowSeconds + Math.ceil(forMs / 1000))
+  const expiresAtSeconds = nowSeconds + Math.ceil(forMs / 1000)
+  const jwt = new SignJWT({ sub, role }).setIssuedAt(nowSeconds).setExpirationTime(expiresAtSeconds)
   if (issuer !== undefined) jwt.setIssuer(issuer)
   if (audience !== undefined) jwt.setAudience(audience)
-  return jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256' }).sign(secret)
+  return { token: await jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256' }).sign(secret), expiresAtSeconds }
 }

@@ -42,10 +42,15 @@ const notEmpty = (setting: string, directory: string, entry: string) =>
 
 /** @throws UsageError */
 async function assertEmpty({ dataDir, recordingsDir, uploadsDir }: Config, goesOn: boolean): Promise<void> {
-  const own = [recordingsDir, uploadsDir].filter((each) => path.dirname(each) === dataDir).map((each) => path.basename(each))
+  const own = [recordingsDir, uploadsDir]
+    .filter((each) => path.dirname(each) === dataDir)
+    .map((each) => path.basename(each))
   const inData = (await entriesOf(dataDir)).find((entry) => !ALLOWED.test(entry) && !own.includes(entry))
   if (inData !== undefined) throw notEmpty('RECORDINGS_DATA_DIR', dataDir, inData)
-  const places = [['RECORDINGS_UPLOADS_DIR', uploadsDir], ...(goesOn ? [] : [['RECORDINGS_DIR', recordingsDir]])] as const
+  const places = [
+    ['RECORDINGS_UPLOADS_DIR', uploadsDir],
+    ...(goesOn ? [] : [['RECORDINGS_DIR', recordingsDir]]),
+  ] as const
   for (const [setting = '', directory = ''] of places) {
     const entry = (await entriesOf(directory)).find((each) => !ALLOWED.test(each))
     if (entry !== undefined) throw notEmpty(setting, directory, entry)
@@ -94,7 +99,9 @@ export async function openPlace(config: Config, backup: Backup): Promise<Restore
     const earlier = await brokenOff(mark)
     const goesOn = earlier !== undefined
     if (goesOn && earlier !== backup.id) {
-      throw new UsageError(`a restore of another backup was broken off in ${dataDir}: empty the place, or name another one`)
+      throw new UsageError(
+        `a restore of another backup was broken off in ${dataDir}: empty the place, or name another one`,
+      )
     }
     await assertEmpty(config, goesOn)
     await makeDirectory(recordingsDir)

@@ -58,7 +58,8 @@ async function check({ backup, output, damaged }: Run, despiteDamage: boolean): 
       progress.done()
       output.warn({ type: 'damaged', file, fault }, `damaged in the backup: ${file} ${fault}`)
       damaged.add(file)
-      if (path.join(directory, file) === database) throw new Error('the database of the backup is damaged: take another backup')
+      if (path.join(directory, file) === database)
+        throw new Error('the database of the backup is damaged: take another backup')
     }
   })
   if (damaged.size > 0 && !despiteDamage) {
@@ -129,7 +130,9 @@ async function compare({ config, backup, output, damaged }: Run, place: RestoreP
     await db.close()
   }
   if (wrong > 0) {
-    throw new Error(`${wrong} recordings are not as in the backup: look at the disk, and run the same again. The database is not in place.`)
+    throw new Error(
+      `${wrong} recordings are not as in the backup: look at the disk, and run the same again. The database is not in place.`,
+    )
   }
   return sound
 }
@@ -147,8 +150,11 @@ async function intoPlace(run: Run): Promise<number> {
       { recordings, left_out: damaged.size, created_at: backup.createdAt, data_dir: config.dataDir },
       `restored: ${recordings} recordings of ${bytes}, as they were on ${backup.createdAt}, in ${config.dataDir}`,
     )
-    if (damaged.size > 0) output.say(`left out: ${damaged.size} that are damaged in the backup; verify names them until they are put back`)
-    output.say('next: start the server with these settings. Uploads that were under way begin again; secrets are not part of a backup.')
+    if (damaged.size > 0)
+      output.say(`left out: ${damaged.size} that are damaged in the backup; verify names them until they are put back`)
+    output.say(
+      'next: start the server with these settings. Uploads that were under way begin again; secrets are not part of a backup.',
+    )
     return damaged.size === 0 ? 0 : 1
   } finally {
     place.close()

@@ -6,7 +6,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { confirm } from './confirm.ts'
-import { mintToken } from './mint.ts'
+import { mintToken, signingSecret } from './mint.ts'
 import type { Item, Output } from './output.ts'
 import { inUnits } from './progress.ts'
 import { type UploadBars, uploadBars } from './upload-bars.ts'
@@ -63,11 +63,16 @@ async function minting(config: Config, server: URL, yes: boolean, clock: Clock):
     throw new UsageError(`a login for ${server.origin} is missing: RECORDINGS_TOKEN, or a file by --token-file`)
   }
   if (config.production) await confirm('makes a login for production with the secret of the server', yes)
-  const mint = () => mintToken(config.auth, { sub: SUB, role: 'service', forMs: MINTED_MS }, clock)
-  let minted = { token: await mint(), atMs: performance.now() }
+  const secret = await signingSecret(config.auth)
+  const minted = { sub: SUB, role: 'service', forMs: MINTED_MS } as const
+  let mintedAtMs = Number.NEGATIVE_INFINITY
+  let token = ''
   return async () => {
-    if (performance.now() - minted.atMs > RENEWED_MS) minted = { token: await mint(), atMs: performance.now() }
-    return minted.token
+    if (performance.now() - mintedAtMs > RENEWED_MS) {
+      mintedAtMs = performance.now()
+      token = (await mintToken(config.auth, secret, minted, clock)).token
+    }
+    return token
   }
 }
 
