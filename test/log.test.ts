@@ -25,6 +25,7 @@ async function startApp(level?: string) {
     req.on('end', () => res.send(`${bytes} bytes`))
   })
   app.get('/livez', (_req, res) => res.send('ok'))
+  app.get('/readyz', (_req, res) => res.status(503).send('not yet'))
   app.get('/fails', () => {
     throw new ServiceError('unavailable', 'The storage is away.', {
       cause: Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }),
@@ -73,6 +74,7 @@ describe('the line of a request', () => {
       bytesIn: expect.any(Number),
       bytesOut: expect.any(Number),
       callerId: 'asha',
+      leadId: '1',
     })
     expect(said.bytesIn).toBeGreaterThan(100_000)
     expect(said.bytesIn).toBeLessThan(101_000)
@@ -124,8 +126,14 @@ describe('the line of a request', () => {
     const { address, line } = await startApp()
     await fetch(`${address}/refuses`)
     const said = await line()
-    expect(said).toMatchObject({ level: 'info', status: 404, code: 'lead_not_found' })
+    expect(said).toMatchObject({ level: 'info', status: 404, code: 'lead_not_found', reason: 'There is no such lead.' })
     expect(said).not.toHaveProperty('err')
+  })
+
+  test('of a service that is not ready is no error: why has a line of its own', async () => {
+    const { address, line } = await startApp('debug')
+    await fetch(`${address}/readyz`)
+    expect(await line()).toMatchObject({ level: 'debug', url: '/readyz', status: 503 })
   })
 
   test('of a probe is there at debug only', async () => {
