@@ -51,7 +51,9 @@ describe('the line of a request names its caller, lead, upload and recording', (
     const { res: created, line: first } = await lineOf(() => create())
     const uploadId = created.headers.get('location')?.split('/').at(-1)
     expect(first).toMatchObject({ ...whose, uploadId, status: 201 })
-    const { res, line } = await lineOf(() => tus.patch(created.headers.get('location') as string, 0, Buffer.alloc(10, 'x')))
+    const { res, line } = await lineOf(() =>
+      tus.patch(created.headers.get('location') as string, 0, Buffer.alloc(10, 'x')),
+    )
     expect(line).toMatchObject({ ...whose, uploadId, recordingId: res.headers.get('recording-id'), status: 204 })
     expect(line.recordingId).toMatch(/^[\w-]{36}$/)
   })
@@ -64,7 +66,12 @@ describe('the line of a request names its caller, lead, upload and recording', (
     const chunk = Buffer.from('0123456789').toString('base64')
     const { line: taken } = await act({ action: 'append', upload_id, chunk_index: 0, chunk })
     expect(taken).toMatchObject({ ...whose, uploadId: upload_id, status: 202 })
-    const { res: done, line } = await act({ action: 'finalize', upload_id, total_chunks: 1, call_log_id: lead.callLogId })
+    const { res: done, line } = await act({
+      action: 'finalize',
+      upload_id,
+      total_chunks: 1,
+      call_log_id: lead.callLogId,
+    })
     expect(line).toMatchObject({ ...whose, uploadId: upload_id, recordingId: (await jsonOf(done)).id })
   })
 

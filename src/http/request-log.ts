@@ -16,6 +16,8 @@ type Counted = Socket & { [COUNTED]?: { read: number; written: number } }
 /** What the handlers leave in `res.locals` for the line to say. */
 interface Locals {
   requestId?: string
+  /** Of the trace, where there are traces. */
+  traceId?: string
   caller?: { id: string; role?: string }
   /** Of an upload that the address does not name. */
   uploadId?: string
@@ -29,6 +31,7 @@ type Noted = ServerResponse & { locals?: Locals }
 /** What a line may say beside its level, time and message; docs/operating.md explains each. */
 export const REQUEST_FIELDS = [
   'requestId',
+  'traceId',
   'method',
   'url',
   'status',
@@ -82,6 +85,7 @@ export function requestLog(log: Log) {
 
       const line: RequestLine = {
         requestId,
+        traceId: locals.traceId,
         method: req.method,
         url: maskTokens(url),
         status,
