@@ -28,6 +28,21 @@ test('docs/architecture.md has a line for every room', () => {
   expect(rooms.map(({ name }) => name).filter((name) => !text.includes(`| \`src/${name}/\` |`))).toEqual([])
 })
 
+test('every test that docs/security.md and docs/deploying.md name is there', () => {
+  const named = ['docs/security.md', 'docs/deploying.md'].flatMap((page) =>
+    Array.from(textOf(page).matchAll(/`([\w/-]+\.test\.ts)`/g), ([, file = '']) => `${page}: ${file}`),
+  )
+  expect(named.length).toBeGreaterThan(30)
+  const fileOf = (said: string) => path.join('test', said.replace(/^.*: (test\/)?/, ''))
+  expect(named.filter((said) => !existsSync(fileOf(said)))).toEqual([])
+})
+
+test('docs/security.md says of every answer to ASVS where it is tested, or that there is none', () => {
+  const text = textOf('docs/security.md')
+  const rows = text.slice(text.indexOf('## ASVS 5')).match(/^\| \d.*$/gm) ?? []
+  expect(rows.filter((row) => !/\.test\.ts/.test(row) && !/\| – /.test(row))).toEqual([])
+})
+
 describe('docs/api.md', () => {
   const text = textOf('docs/api.md')
 
