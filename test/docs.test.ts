@@ -5,7 +5,8 @@ import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
 import type { Recording } from '../src/db/schema.ts'
 import { STATUS } from '../src/errors.ts'
-import { recordingJson } from '../src/recordings/recordings.ts'
+import { isId } from '../src/ids.ts'
+import { listQuery, recordingJson } from '../src/recordings/recordings.ts'
 
 const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...globSync('{docs,changelog}/**/*.md')]
 const textOf = (page: string) => readFileSync(page, 'utf8')
@@ -53,6 +54,18 @@ describe('docs/api.md', () => {
       Number(status),
     ])
     expect(listed).toEqual(Object.entries(STATUS))
+  })
+
+  test('has the rules of ids and the limits of pages that the schemas have', () => {
+    const row = (name: string) => text.split('\n').find((line) => line.startsWith(`| ${name} `)) ?? ''
+    expect(row('`lead_id`, `call_log_id`')).toContain('1 to 64 of `A-Z a-z 0-9 _ -`')
+    expect(['a'.repeat(64), 'Az09_-'].every(isId)).toBe(true)
+    expect(['', 'a'.repeat(65), 'a.b', 'ä', 'a b'].some(isId)).toBe(false)
+    const [, least, most, usual] = /from (\d+) to (\d+); (\d+) where/.exec(row('`limit`')) ?? []
+    expect(listQuery.parse({}).limit).toBe(Number(usual))
+    const takes = (limit: number) => listQuery.safeParse({ limit: String(limit) }).success
+    expect([Number(least), Number(most)].map(takes)).toEqual([true, true])
+    expect([Number(least) - 1, Number(most) + 1].map(takes)).toEqual([false, false])
   })
 
   test('shows a recording with every member that there is, in the order that they come', () => {

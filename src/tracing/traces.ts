@@ -134,7 +134,7 @@ export async function openTraces({ serviceName }: { serviceName: string }, log: 
       for (const key of methods) {
         const method = what[key] as (...args: unknown[]) => unknown
         const value = (...args: unknown[]) => timed(`${name} ${key}`, () => method.apply(what, args))
-        Object.defineProperty(what, key, { value })
+        Object.defineProperty(what, key, { value, configurable: true, writable: true })
       }
     },
 
