@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
@@ -249,6 +250,21 @@ describe('an event', () => {
       { event: 'uploadExpired', uploadId: 'u2' },
       { event: 'finishFailed', level: 'error', err: { message: 'disk', stack: expect.any(String) } },
     ])
+  })
+
+  test('that is more than information is listed in docs/operating.md, with its level', () => {
+    const { log, lines } = readableLog('debug')
+    const { counters, ...events } = createEvents(log)
+    for (const tell of Object.values(events)) (tell as (fields: object) => void)({})
+    expect(lines).toHaveLength(Object.keys(counters).length)
+    const [, section = ''] = /### Events\n(.*?)\n#/s.exec(readFileSync('docs/operating.md', 'utf8')) ?? []
+    const listed = new Map(
+      Array.from(section.matchAll(/^\| `(\w+)` \| `(\w+)` \| \S/gm), ([, name, level]) => [name, level]),
+    )
+    const worse = lines.filter(({ level }) => level === 'warn' || level === 'error')
+    for (const { event, level } of worse) expect([event, listed.get(event as string)]).toEqual([event, level])
+    const known = new Set([...Object.keys(counters), 'logLinesDropped', 'tracesNotSent'])
+    expect([...listed.keys()].filter((name) => !known.has(name as string))).toEqual([])
   })
 
   test('is counted where the log is silent', () => {
