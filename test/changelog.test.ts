@@ -82,12 +82,15 @@ test('`npm version` does it, and the release that it commits has both', () => {
   writeFileSync(path.join(root, 'package.json'), JSON.stringify(manifest))
   // What npm tells the scripts that it runs would lead it back to the project.
   const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...AUTHOR }
-  const run = (command: string, ...words: string[]) => execFileSync(command, words, { cwd: root, encoding: 'utf8', env })
+  const run = (command: string, ...words: string[]) =>
+    execFileSync(command, words, { cwd: root, encoding: 'utf8', env })
   run('git', 'init', '--quiet')
   run('git', 'add', '.')
   run('git', 'commit', '--quiet', '--message', 'before')
   run('npm', 'version', 'minor')
-  expect(readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')).toMatch(/## \[0\.2\.0\] - \d{4}-\d\d-\d\d\n\n### Added\n\n- A thing\./)
+  expect(readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')).toMatch(
+    /## \[0\.2\.0\] - \d{4}-\d\d-\d\d\n\n### Added\n\n- A thing\./,
+  )
   expect(run('git', 'show', '--name-status', '--format=%s').trim().split('\n').sort()).toEqual(
     ['0.2.0', '', 'D\tchangelog/a.md', 'M\tCHANGELOG.md', 'M\tpackage.json'].sort(),
   )

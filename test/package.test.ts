@@ -71,7 +71,11 @@ test('an upload to what was packed is looked into in a thread, and played back',
 test('its commands run', () => {
   expect(run('--help')).toMatchObject({ status: 0, stderr: '' })
   expect(run('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
-  expect(run('complete', 'bash')).toMatchObject({ status: 0, stdout: expect.stringContaining('complete -F'), stderr: '' })
+  expect(run('complete', 'bash')).toMatchObject({
+    status: 0,
+    stdout: expect.stringContaining('complete -F'),
+    stderr: '',
+  })
   expect(run('verify')).toMatchObject({ status: 0 })
   expect(run('backup', path.join(folder, 'copy'))).toMatchObject({ status: 0 })
   expect(run('sweep', '--dry-run')).toMatchObject({ status: 0 })

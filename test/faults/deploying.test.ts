@@ -83,7 +83,13 @@ test.skipIf(!mayMount())(
     ]
     const child = spawn('unshare', ['--mount', 'bash', '-c', script.join('\n')], {
       detached: true,
-      env: { ...freshEnvironment(), npm_config_prefer_offline: 'true', npm_config_audit: 'false', PATH: `${stubs}:${process.env.PATH}:/usr/sbin:/sbin`, SERVER_LOG: log },
+      env: {
+        ...freshEnvironment(),
+        npm_config_prefer_offline: 'true',
+        npm_config_audit: 'false',
+        PATH: `${stubs}:${process.env.PATH}:/usr/sbin:/sbin`,
+        SERVER_LOG: log,
+      },
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     afterwards(async () => {

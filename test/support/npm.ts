@@ -4,6 +4,9 @@
 export const freshEnvironment = (): Record<string, string | undefined> =>
   Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix|config_prefix)|VITEST|NODE_ENV$|INIT_CWD$)/.test(name),
+      ([name]) =>
+        !/^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix|config_prefix)|VITEST|NODE_ENV$|INIT_CWD$)/.test(
+          name,
+        ),
     ),
   )
