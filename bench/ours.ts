@@ -2,7 +2,7 @@
  * This server, started as `npm start` starts it, and the operations of a telecaller's client.
  */
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -166,9 +166,13 @@ const oursWith = (name: string, settings: () => Promise<Headers>): Contestant =>
 
 export const ours = oursWith('ours', async () => ({}))
 /** Posts its traces to a collector that throws them away. */
-export const oursTraced = oursWith('ours with traces', async () => {
-  const collector = createServer((req, res) => void req.resume().once('end', () => res.end('{}')))
-  collector.listen(0, '127.0.0.1').unref()
-  await once(collector, 'listening')
-  return { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(collector.address() as AddressInfo).port}` }
-})
+export const oursTraced: Contestant = {
+  ...oursWith('ours with traces', async () => {
+    const collector = createServer((req, res) => void req.resume().once('end', () => res.end('{}')))
+    collector.listen(0, '127.0.0.1').unref()
+    await once(collector, 'listening')
+    return { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(collector.address() as AddressInfo).port}` }
+  }),
+  missing: () =>
+    existsSync(path.join(root, 'node_modules/@opentelemetry/api')) ? undefined : 'its packages are not installed',
+}

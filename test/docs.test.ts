@@ -1,8 +1,10 @@
 /** What the documents say of the repository, held against it. */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { Command } from 'commander'
 import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
+import { CATALOGUE } from '../src/cli/catalogue.ts'
 import type { Recording } from '../src/db/schema.ts'
 import { STATUS } from '../src/errors.ts'
 import { isId } from '../src/ids.ts'
@@ -88,6 +90,27 @@ describe('docs/api.md', () => {
       createdAtMs: Date.parse(created_at),
     } as Recording
     expect(JSON.stringify(recordingJson(recording, req, undefined), null, 2)).toBe(shown.trim())
+  })
+})
+
+describe('a command line in a document', () => {
+  const commands = CATALOGUE.flatMap(([, each]) => each)
+  /** Those of code: what is said in prose may have the same words. */
+  const linesIn = (page: string) =>
+    (textOf(page).match(/```.*?```|`[^`\n]+`/gs) ?? []).flatMap((code) =>
+      Array.from(code.matchAll(/\bcall-recordings(?:\.js)? ([a-z][^\n`|#);&]*)/g), ([, line = '']) => line.trim()),
+    )
+  const lines = ['README.md', ...globSync('docs/*.md')].flatMap((page) =>
+    linesIn(page).map((line) => [page, line] as const),
+  )
+
+  test.for(lines)('%s: call-recordings %s', ([, line]) => {
+    const declared = commands.filter(({ name }) => line === name || line.startsWith(`${name} `))
+    const { name, shape } = declared.sort((a, b) => b.name.length - a.name.length)[0] ?? expect.unreachable(line)
+    const command = new Command(name)
+    const known = (shape?.(command) ?? command).options.map(({ long }) => long)
+    const given = line.match(/(?<= )--[a-z-]+/g) ?? []
+    expect(given.filter((option) => ![...known, '--json', '--help'].includes(option))).toEqual([])
   })
 })
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createConnections } from 'node:net'
 import path from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import express from 'express'
@@ -15,6 +15,7 @@ import { listen } from '../src/http/listen.ts'
 import { type Checked, createReadiness, REASONS } from '../src/http/readiness.ts'
 import { startServer } from '../src/server.ts'
 import { readableLog } from './support/log.ts'
+import { freePort } from './support/ports.ts'
 import { startProcess } from './support/process.ts'
 import { startService } from './support/service.ts'
 
@@ -115,6 +116,25 @@ describe('a service', () => {
     expect(running.url).toBe(url)
     expect(await reasons(url)).toEqual([])
   })
+})
+
+test('a process that waits for its database at the start listens already, and says so', async () => {
+  const silent = createConnections(() => {}).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  onTestFinished(() => void silent.close())
+  const port = await freePort()
+  const database = `postgres://a:b@127.0.0.1:${(silent.address() as AddressInfo).port}/c?sslmode=disable`
+  const starting = startProcess({
+    env: {
+      PORT: String(port),
+      RECORDINGS_DATABASE_URL: database,
+      RECORDINGS_PLAYBACK_LINK_SECRET: 'of links, with at least thirty-two bytes',
+    },
+  }).catch((error: Error) => error.message)
+  const url = `http://127.0.0.1:${port}`
+  await expect.poll(() => reasons(url).catch(() => undefined), PATIENT).toEqual(['starting'])
+  expect((await fetch(`${url}/livez`)).status).toBe(200)
+  expect(await starting).toMatch(/PostgreSQL at/)
 })
 
 describe('probes', () => {
