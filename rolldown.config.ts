@@ -19,8 +19,8 @@ export default defineConfig({
   // The second is what a thread runs; db/drizzle-folder.ts and media/inspect.ts rely on all files lying flat.
   input: { cli: 'src/cli.ts', 'inspect-worker': 'src/media/inspect-worker.ts' },
   platform: 'node',
-  // Machine code, found beside its own package.json.
-  external: ['better-sqlite3'],
+  // Machine code, found beside its own package.json; and what traces are made with, which is there where somebody wants it.
+  external: ['better-sqlite3', /^@opentelemetry\//],
   plugins: [withoutSources],
   output: { dir: 'dist', cleanDir: true, format: 'esm', sourcemap: true, chunkFileNames: '[name]-[hash].js' },
 })

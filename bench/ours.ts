@@ -1,8 +1,12 @@
 /**
  * This server, started as `npm start` starts it, and the operations of a telecaller's client.
  */
-import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import { type Answer, Connection } from './connection.ts'
 import { type Abilities, type Contestant, removeFiles } from './contestant.ts'
@@ -35,6 +39,17 @@ function startArguments(): string[] {
   return words
 }
 
+/** It listens before it is. */
+async function untilReady(port: number): Promise<void> {
+  for (;;) {
+    const probe = new Connection(port)
+    const { status } = await probe.request({ method: 'GET', path: '/readyz' })
+    probe.close()
+    if (status === 200) return
+    await sleep(20)
+  }
+}
+
 /** Starts the server; a lead with one call log is there for the telecaller to upload to. */
 export async function startOurs(
   dataDir: string,
@@ -58,6 +73,7 @@ export async function startOurs(
       ...env,
     },
   })
+  await untilReady(port)
   const connection = new Connection(port)
   const headers = { ...(await bearer({ sub: 'crm', role: 'service' })), 'Content-Type': 'application/json' }
   const put = async (address: string, fields: object) => {
@@ -134,10 +150,10 @@ export async function abilitiesOfOurs(port: number, dataDir: string, media: Buff
   }
 }
 
-export const ours: Contestant = {
-  name: 'ours',
+const oursWith = (name: string, settings: () => Promise<Headers>): Contestant => ({
+  name,
   async start({ dir, media }) {
-    const running = await startOurs(dir)
+    const running = await startOurs(dir, { env: await settings() })
     return {
       running,
       can: await abilitiesOfOurs(running.port, dir, media),
@@ -146,4 +162,17 @@ export const ours: Contestant = {
       },
     }
   },
+})
+
+export const ours = oursWith('ours', async () => ({}))
+/** Posts its traces to a collector that throws them away. */
+export const oursTraced: Contestant = {
+  ...oursWith('ours with traces', async () => {
+    const collector = createServer((req, res) => void req.resume().once('end', () => res.end('{}')))
+    collector.listen(0, '127.0.0.1').unref()
+    await once(collector, 'listening')
+    return { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(collector.address() as AddressInfo).port}` }
+  }),
+  missing: () =>
+    existsSync(path.join(root, 'node_modules/@opentelemetry/api')) ? undefined : 'its packages are not installed',
 }

@@ -4,6 +4,7 @@
 import { MIB, wav } from './bodies.ts'
 import type { Abilities, Contestant } from './contestant.ts'
 import type { Load, Operation, Run } from './load.ts'
+import { oursTraced } from './ours.ts'
 import { busboy, jsonAppend, multer, nginx, nodeBare, sendFile, tusBare, tusExpress } from './peers.ts'
 
 export interface Work {
@@ -115,6 +116,23 @@ export function allWork(quick: boolean): Work[] {
       keeps: true,
       peers: [sendFile, nginx],
       targets: [{ against: sendFile, ratio: 1.35, hopedFor: '2×' }],
+    },
+    {
+      name: 'range-traced',
+      what: 'the same, beside ours with traces on',
+      unit: 'ranges/s',
+      figureOf: perSecond,
+      operation: (can) => can.ranges?.(),
+      load: { connections: 64, ...timed },
+      keeps: true,
+      peers: [oursTraced],
+    },
+    {
+      ...files,
+      name: 'small1-traced',
+      what: '1 MiB by one POST, 16 at once, beside ours with traces on',
+      operation: (can) => can.inOne?.(call),
+      peers: [oursTraced],
     },
     {
       name: 'full',

@@ -13,6 +13,7 @@ import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
 import { otherMethods } from './http/methods.ts'
 import { notFound, problems } from './http/problem.ts'
+import { createReadiness } from './http/readiness.ts'
 import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
@@ -60,6 +61,7 @@ export function createApp(service: Service): Express {
   app.set('query parser', 'simple')
 
   app.use(requestLog(log))
+  if (service.traces) app.use(service.traces.request)
   app.use((_req, res, next) => {
     res.setHeader('X-Content-Type-Options', 'nosniff')
     next()
@@ -82,7 +84,7 @@ export function createApp(service: Service): Express {
   app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
   app.use('/api/leads/:leadId/uploads', tus.router)
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
-  app.use(healthRoutes({ db, library, staging: ingest.staging, isDraining: () => ingest.isDraining() }))
+  app.use(healthRoutes(readinessOf(service)))
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
@@ -96,3 +98,14 @@ export function createApp(service: Service): Express {
   app.use(problems)
   return app
 }
+
+const readinessOf = ({ db, library, tokens, space, ingest, events }: Service) =>
+  createReadiness(
+    {
+      database: () => db.ping(),
+      storage: () => Promise.all([library.probe(), ingest.staging.probe()]),
+      keys: () => tokens.atHand(),
+      space: () => space.assertRoom(),
+    },
+    { isDraining: () => ingest.isDraining(), events },
+  )

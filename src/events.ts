@@ -22,6 +22,8 @@ const ZERO = {
   recordingDeleted: 0,
   recordingFileMissing: 0,
   nginxCouldNotSend: 0,
+  notReady: 0,
+  readyAgain: 0,
 }
 
 /** How often each event happened since the start. */
@@ -126,6 +128,9 @@ export function createEvents(log: Log) {
       'error',
       'ALARM: the file of a recording is missing',
     ),
+    /** Told when the reasons change, as long as somebody asks. */
+    notReady: event<{ reasons: readonly string[]; err: unknown }>('notReady', 'warn', 'the service is not ready'),
+    readyAgain: event<object>('readyAgain', 'info', 'the service is ready again'),
     /** The listener has it from the service. Its user may not read the file, or its `alias` names another directory. */
     nginxCouldNotSend: event<{ recordingId: string; leadId: string; path: string }>(
       'nginxCouldNotSend',

@@ -2,15 +2,17 @@
  * The server's life: environment → settings → service → listen; a signal → drain → close.
  */
 
+import type { Server } from 'node:http'
 import { systemClock } from './clock.ts'
 import { type Config, ConfigError } from './config/config.ts'
+import { listen } from './http/listen.ts'
 import { flushLog, type Log, openLog } from './log.ts'
 import { firstSteps } from './process/first-steps.ts'
 import { giveBackAtRest } from './process/memory.ts'
 import { ENDING, type Signals, whenParentEnds } from './process/signals.ts'
 import { whatToDo } from './process/start-faults.ts'
 import { type RunningServer, shutDown, startServer } from './server.ts'
-import { createService, type Service } from './service.ts'
+import { createService, LOCK_WAIT_MS, type Service } from './service.ts'
 import { judgeSettings } from './settings-judged.ts'
 
 interface Up {
@@ -43,8 +45,11 @@ export async function serve(signals: Signals, { withParent }: { withParent: bool
   if (withParent) whenParentEnds(() => life.end({ reason: 'the process that started it has ended' }))
 
   try {
-    const service = await createService(config, systemClock, log)
-    const running = await startServer(service)
+    let server: Server | undefined
+    const service = await createService(config, systemClock, log, LOCK_WAIT_MS, async () => {
+      server = await listen(config)
+    })
+    const running = await startServer(service, server)
     service.sweep.start()
     giveBackAtRest(running.quietForMs)
     life.begin({ service, running })

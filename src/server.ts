@@ -1,7 +1,7 @@
 /**
  * The HTTP server around the app: its limits in time, and how it ends.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
@@ -11,6 +11,7 @@ import { Admission } from './http/admission.ts'
 import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
+import { listen, saysStarting } from './http/listen.ts'
 import { problemOf } from './http/problem.ts'
 import { joinTinyPieces } from './http/tiny-pieces.ts'
 import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
@@ -40,11 +41,6 @@ const ANSWER_WITHIN_MS = 500
 /** What was answered is given this long to be read. */
 const READ_WITHIN_MS = 1_000
 const LOOK_EVERY_MS = 20
-/**
- * A body is taken in so far while it is not read yet, as during the commit of its upload: reading goes on instead of
- * stopping and starting again, and bytes are still in the processor's cache when they are hashed.
- */
-const READ_AHEAD_BYTES = 256 * 1024
 
 /**
  * A connection on which nothing has moved for the idle timeout. A body may come as slowly as it likes, but not be silent;
@@ -69,19 +65,14 @@ function endSilent(socket: Socket, events: Events): void {
   // Else the answer takes a while: that is our silence.
 }
 
-/** Listens on the configured host and port; port 0 takes any free one. @throws EADDRINUSE and its kin */
-export async function startServer(service: Service): Promise<RunningServer> {
-  const { host, port, uploads, trustProxy } = service.config
-  const server = createServer({
-    // A slow upload that still moves is no fault; a silent one is ended below.
-    requestTimeout: 0,
-    headersTimeout: 60_000,
-    keepAliveTimeout: 65_000,
-    highWaterMark: READ_AHEAD_BYTES,
-  })
-  // A client that has said all may end its half of the connection and still wait for its answer. A body cut short is told
-  // from that by the parser, and a client that is gone by the first bytes that it refuses.
-  Object.assign(server, { httpAllowHalfOpen: true })
+/**
+ * Puts the service behind a server that listens already, or else on the configured host and port.
+ *
+ * @throws EADDRINUSE and its kin
+ */
+export async function startServer(service: Service, listening?: Server): Promise<RunningServer> {
+  const { uploads, trustProxy } = service.config
+  const server = listening ?? (await listen(service.config))
   server.timeout = uploads.idleTimeoutMs
   server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
   // Behind a proxy all come from one address, and the proxy bounds them.
@@ -110,15 +101,12 @@ export async function startServer(service: Service): Promise<RunningServer> {
     joinTinyPieces(req)
     take(req, res)
   }
+  server.off('request', saysStarting)
   server.on('request', onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
   server.on('checkContinue', (req, res) => {
     continueBeforeSuccess(req, res)
     onRequest(req, res)
-  })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ host, port, backlog: 2_048 }, resolve)
   })
   const { address, port: bound, family } = server.address() as AddressInfo
 

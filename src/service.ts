@@ -23,6 +23,7 @@ import { DiskStaging } from './storage/disk/disk-staging.ts'
 import type { Library } from './storage/library.ts'
 import { createSpace, type Promised, type Space } from './storage/space.ts'
 import type { Staging } from './storage/staging.ts'
+import type { Traces } from './tracing/traces.ts'
 import { createIngest, type Ingest } from './uploads/ingest.ts'
 import { LeftForms } from './uploads/left-forms.ts'
 import { Ownership } from './uploads/ownership.ts'
@@ -43,6 +44,8 @@ export interface Service {
   readonly ingest: Ingest
   readonly ownership: Ownership
   readonly sweep: Sweeper
+  /** Where an address for them is configured. */
+  readonly traces?: Traces
   close(): Promise<void>
 }
 
@@ -92,11 +95,12 @@ async function openStores({ store, uploadsDir, recordingsDir, crashAt }: Config)
 }
 
 /** A server that is being replaced needs a while to end. */
-const LOCK_WAIT_MS = 5_000
+export const LOCK_WAIT_MS = 5_000
 
 /**
  * @param clock the time, which tests move
  * @param lockWaitMs how long another server on the same data directory is waited for
+ * @param whenAlone awaited once there is no other, before anything is opened that may take a while
  * @throws when it is still there then, or when a directory or the database can't be opened
  */
 export async function createService(
@@ -104,12 +108,14 @@ export async function createService(
   clock: Clock = systemClock,
   log: Log = createLog(config),
   lockWaitMs: number = LOCK_WAIT_MS,
+  whenAlone: () => Promise<void> = async () => {},
 ): Promise<Service> {
   const { dataDir, uploadsDir, recordingsDir, store } = config
   // Beside a store, what lies on this machine is there for a moment.
   for (const directory of [dataDir, uploadsDir, ...(store ? [] : [recordingsDir])]) await makeDirectory(directory)
   const unlock = config.postgres ? () => {} : await lockInstance(path.join(config.dataDir, 'server.lock'), lockWaitMs)
   try {
+    await whenAlone()
     return await openService(config, clock, log, unlock)
   } catch (error) {
     unlock()
@@ -121,8 +127,35 @@ export async function createService(
 const linkSecret = async ({ playback, dataDir }: Config): Promise<Uint8Array> =>
   playback.linkSecret ?? keptSecret(path.join(dataDir, 'playback-links-secret'))
 
+/** Without an address to post them to, their code is not even loaded. */
+async function openTracesOf({ traces }: Config, log: Log): Promise<Traces | undefined> {
+  if (!traces) return undefined
+  const { openTraces } = await import('./tracing/traces.ts')
+  return openTraces(traces, log)
+}
+
+interface Watched extends Pick<Service, 'db' | 'staging' | 'library' | 'ingest'> {
+  inspector: Inspector
+}
+
+/** What is worth a span of its own below its request's. */
+function watch(traces: Traces, { db, staging, library, ingest, inspector }: Watched): void {
+  traces.watch('database', db, ['write'])
+  traces.watch('store', library, ['acquire', 'sizeOf', 'remove'])
+  traces.watch('media', inspector, ['inspect'])
+  traces.watch('upload', ingest.finishes, ['finish'])
+  const of = staging.of.bind(staging)
+  // Each upload has a handle of its own.
+  staging.of = (...args) => {
+    const staged = of(...args)
+    traces.watch('store', staged, ['append', 'write', 'sync', 'moveTo', 'discard'])
+    return staged
+  }
+}
+
 async function openService(config: Config, ownClock: Clock, log: Log, unlock: () => void): Promise<Service> {
   const events = createEvents(log)
+  const traces = await openTracesOf(config, log)
   // Logins come from elsewhere, where the time is the world's.
   const tokens = await createTokens(config.auth, ownClock)
   const common = await openCommon(config, ownClock, events)
@@ -160,6 +193,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
     clock,
     limits: config.uploads,
   })
+  if (traces) watch(traces, { db, staging, library, ingest, inspector })
 
   return {
     config,
@@ -175,6 +209,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
     ingest,
     ownership,
     sweep,
+    ...(traces && { traces }),
     async close() {
       ingest.drain()
       await sweep.stop()
@@ -185,6 +220,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
         await common.close()
       } finally {
         unlock()
+        await traces?.close()
       }
     },
   }

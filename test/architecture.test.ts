@@ -182,6 +182,11 @@ const RULES: Rule[] = [
     never: ['cli/*', 'commander', '@bomb.sh/tab{,/**}'],
     why: 'what a command does knows nothing of how it is called',
   },
+  {
+    files: ['!{tracing/*,service.ts}'],
+    never: ['tracing/*', '@opentelemetry/*'],
+    why: 'nothing asks whether there are traces: they watch from outside',
+  },
   { files: ['!log.ts'], never: ['pino', 'pino-pretty'], why: 'log.ts alone knows what writes the log' },
   {
     files: ['!{main,cli}.ts'],
@@ -323,6 +328,8 @@ describe('the table refuses', () => {
     ['cli/home-commands.ts', "const open = () => import('../db/sqlite.ts')"],
     ['commands/verify.ts', "import { Command } from 'commander'"],
     ['service.ts', "import { pino } from 'pino'"],
+    ['uploads/finish.ts', "import { trace } from '@opentelemetry/api'"],
+    ['uploads/finish.ts', "import type { Traces } from '../tracing/traces.ts'"],
     ['service.ts', "import './main.ts'"],
     ['media/inspect.ts', "import './inspect-worker.ts'"],
     ['media/ogg.ts', "import { readFile } from 'node:fs/promises'"],

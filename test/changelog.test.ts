@@ -1,9 +1,18 @@
 /** What `npm version` makes of the files in changelog/, on copies. */
+import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { release } from '../changelog/release.js'
+
+/** Git asks who commits. */
+const AUTHOR = Object.fromEntries(
+  ['AUTHOR', 'COMMITTER'].flatMap((role) => [
+    [`GIT_${role}_NAME`, 'A test'],
+    [`GIT_${role}_EMAIL`, 'test@example.org'],
+  ]),
+)
 
 const folder = mkdtempSync(path.join(tmpdir(), 'changelog-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -63,4 +72,26 @@ test('the changes that wait for the next release can be released', () => {
   expect(waiting.filter((name) => existsSync(path.join(root, 'changelog', name)))).toEqual([])
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'))
   expect(scripts.version).toContain('changelog/release.js')
+})
+
+test('`npm version` does it, and the release that it commits has both', () => {
+  const root = projectWith('ours-by-npm', { 'a.md': 'kind: added\n\nA thing.\n' }, '# Changelog\n\n## [Unreleased]\n')
+  cpSync('changelog/release.js', path.join(root, 'changelog/release.js'))
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'))
+  const manifest = { name: 'a', version: '0.1.0', type: 'module', scripts: { version: scripts.version } }
+  writeFileSync(path.join(root, 'package.json'), JSON.stringify(manifest))
+  // What npm tells the scripts that it runs would lead it back to the project.
+  const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...AUTHOR }
+  const run = (command: string, ...words: string[]) =>
+    execFileSync(command, words, { cwd: root, encoding: 'utf8', env })
+  run('git', 'init', '--quiet')
+  run('git', 'add', '.')
+  run('git', 'commit', '--quiet', '--message', 'before')
+  run('npm', 'version', 'minor')
+  expect(readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')).toMatch(
+    /## \[0\.2\.0\] - \d{4}-\d\d-\d\d\n\n### Added\n\n- A thing\./,
+  )
+  expect(run('git', 'show', '--name-status', '--format=%s').trim().split('\n').sort()).toEqual(
+    ['0.2.0', '', 'D\tchangelog/a.md', 'M\tCHANGELOG.md', 'M\tpackage.json'].sort(),
+  )
 })

@@ -31,6 +31,16 @@ describe('compose.yaml', () => {
     expect(config.postgres?.url.text).toContain('@postgres:5432/recordings')
   })
 
+  test.for(['one', 'two'])('instance %s writes to its volume alone, and has no rights', (name) => {
+    expect(services[name]).toMatchObject({
+      read_only: true,
+      tmpfs: ['/tmp'],
+      volumes: [`${name}:/data`],
+      cap_drop: ['ALL'],
+      security_opt: ['no-new-privileges:true'],
+    })
+  })
+
   test('has a service for each name that another one turns to', () => {
     const names = Object.keys(services)
     for (const { depends_on = [] } of Object.values(services)) {

@@ -1,11 +1,14 @@
 /** What the documents say of the repository, held against it. */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { Command } from 'commander'
 import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
+import { CATALOGUE } from '../src/cli/catalogue.ts'
 import type { Recording } from '../src/db/schema.ts'
 import { STATUS } from '../src/errors.ts'
-import { recordingJson } from '../src/recordings/recordings.ts'
+import { isId } from '../src/ids.ts'
+import { listQuery, recordingJson } from '../src/recordings/recordings.ts'
 
 const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...globSync('{docs,changelog}/**/*.md')]
 const textOf = (page: string) => readFileSync(page, 'utf8')
@@ -28,6 +31,21 @@ test('docs/architecture.md has a line for every room', () => {
   expect(rooms.map(({ name }) => name).filter((name) => !text.includes(`| \`src/${name}/\` |`))).toEqual([])
 })
 
+test('every test that docs/security.md and docs/deploying.md name is there', () => {
+  const named = ['docs/security.md', 'docs/deploying.md'].flatMap((page) =>
+    Array.from(textOf(page).matchAll(/`([\w/-]+\.test\.ts)`/g), ([, file = '']) => `${page}: ${file}`),
+  )
+  expect(named.length).toBeGreaterThan(30)
+  const fileOf = (said: string) => path.join('test', said.replace(/^.*: (test\/)?/, ''))
+  expect(named.filter((said) => !existsSync(fileOf(said)))).toEqual([])
+})
+
+test('docs/security.md says of every answer to ASVS where it is tested, or that there is none', () => {
+  const text = textOf('docs/security.md')
+  const rows = text.slice(text.indexOf('## ASVS 5')).match(/^\| \d.*$/gm) ?? []
+  expect(rows.filter((row) => !/\.test\.ts/.test(row) && !/\| – /.test(row))).toEqual([])
+})
+
 describe('docs/api.md', () => {
   const text = textOf('docs/api.md')
 
@@ -38,6 +56,18 @@ describe('docs/api.md', () => {
       Number(status),
     ])
     expect(listed).toEqual(Object.entries(STATUS))
+  })
+
+  test('has the rules of ids and the limits of pages that the schemas have', () => {
+    const row = (name: string) => text.split('\n').find((line) => line.startsWith(`| ${name} `)) ?? ''
+    expect(row('`lead_id`, `call_log_id`')).toContain('1 to 64 of `A-Z a-z 0-9 _ -`')
+    expect(['a'.repeat(64), 'Az09_-'].every(isId)).toBe(true)
+    expect(['', 'a'.repeat(65), 'a.b', 'ä', 'a b'].some(isId)).toBe(false)
+    const [, least, most, usual] = /from (\d+) to (\d+); (\d+) where/.exec(row('`limit`')) ?? []
+    expect(listQuery.parse({}).limit).toBe(Number(usual))
+    const takes = (limit: number) => listQuery.safeParse({ limit: String(limit) }).success
+    expect([Number(least), Number(most)].map(takes)).toEqual([true, true])
+    expect([Number(least) - 1, Number(most) + 1].map(takes)).toEqual([false, false])
   })
 
   test('shows a recording with every member that there is, in the order that they come', () => {
@@ -60,6 +90,27 @@ describe('docs/api.md', () => {
       createdAtMs: Date.parse(created_at),
     } as Recording
     expect(JSON.stringify(recordingJson(recording, req, undefined), null, 2)).toBe(shown.trim())
+  })
+})
+
+describe('a command line in a document', () => {
+  const commands = CATALOGUE.flatMap(([, each]) => each)
+  /** Those of code: what is said in prose may have the same words. */
+  const linesIn = (page: string) =>
+    (textOf(page).match(/```.*?```|`[^`\n]+`/gs) ?? []).flatMap((code) =>
+      Array.from(code.matchAll(/\bcall-recordings(?:\.js)? ([a-z][^\n`|#);&]*)/g), ([, line = '']) => line.trim()),
+    )
+  const lines = ['README.md', ...globSync('docs/*.md')].flatMap((page) =>
+    linesIn(page).map((line) => [page, line] as const),
+  )
+
+  test.for(lines)('%s: call-recordings %s', ([, line]) => {
+    const declared = commands.filter(({ name }) => line === name || line.startsWith(`${name} `))
+    const { name, shape } = declared.sort((a, b) => b.name.length - a.name.length)[0] ?? expect.unreachable(line)
+    const command = new Command(name)
+    const known = (shape?.(command) ?? command).options.map(({ long }) => long)
+    const given = line.match(/(?<= )--[a-z-]+/g) ?? []
+    expect(given.filter((option) => ![...known, '--json', '--help'].includes(option))).toEqual([])
   })
 })
 

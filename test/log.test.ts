@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
@@ -25,6 +26,7 @@ async function startApp(level?: string) {
     req.on('end', () => res.send(`${bytes} bytes`))
   })
   app.get('/livez', (_req, res) => res.send('ok'))
+  app.get('/readyz', (_req, res) => res.status(503).send('not yet'))
   app.get('/fails', () => {
     throw new ServiceError('unavailable', 'The storage is away.', {
       cause: Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }),
@@ -73,6 +75,7 @@ describe('the line of a request', () => {
       bytesIn: expect.any(Number),
       bytesOut: expect.any(Number),
       callerId: 'asha',
+      leadId: '1',
     })
     expect(said.bytesIn).toBeGreaterThan(100_000)
     expect(said.bytesIn).toBeLessThan(101_000)
@@ -124,8 +127,14 @@ describe('the line of a request', () => {
     const { address, line } = await startApp()
     await fetch(`${address}/refuses`)
     const said = await line()
-    expect(said).toMatchObject({ level: 'info', status: 404, code: 'lead_not_found' })
+    expect(said).toMatchObject({ level: 'info', status: 404, code: 'lead_not_found', reason: 'There is no such lead.' })
     expect(said).not.toHaveProperty('err')
+  })
+
+  test('of a service that is not ready is no error: why has a line of its own', async () => {
+    const { address, line } = await startApp('debug')
+    await fetch(`${address}/readyz`)
+    expect(await line()).toMatchObject({ level: 'debug', url: '/readyz', status: 503 })
   })
 
   test('of a probe is there at debug only', async () => {
@@ -241,6 +250,21 @@ describe('an event', () => {
       { event: 'uploadExpired', uploadId: 'u2' },
       { event: 'finishFailed', level: 'error', err: { message: 'disk', stack: expect.any(String) } },
     ])
+  })
+
+  test('that is more than information is listed in docs/operating.md, with its level', () => {
+    const { log, lines } = readableLog('debug')
+    const { counters, ...events } = createEvents(log)
+    for (const tell of Object.values(events)) (tell as (fields: object) => void)({})
+    expect(lines).toHaveLength(Object.keys(counters).length)
+    const [, section = ''] = /### Events\n(.*?)\n#/s.exec(readFileSync('docs/operating.md', 'utf8')) ?? []
+    const listed = new Map(
+      Array.from(section.matchAll(/^\| `(\w+)` \| `(\w+)` \| \S/gm), ([, name, level]) => [name, level]),
+    )
+    const worse = lines.filter(({ level }) => level === 'warn' || level === 'error')
+    for (const { event, level } of worse) expect([event, listed.get(event as string)]).toEqual([event, level])
+    const known = new Set([...Object.keys(counters), 'logLinesDropped', 'tracesNotSent'])
+    expect([...listed.keys()].filter((name) => !known.has(name as string))).toEqual([])
   })
 
   test('is counted where the log is silent', () => {

@@ -51,7 +51,9 @@ afterAll(async () => {
 
 test('the package holds its bundle and no source, tests or packages', () => {
   const tops = new Set(globSync('*', { cwd: home }))
-  expect(tops).toEqual(new Set(['CHANGELOG.md', 'README.md', 'bin', 'dist', 'docs', 'drizzle', 'package.json']))
+  expect(tops).toEqual(
+    new Set(['CHANGELOG.md', 'README.md', 'bin', 'deploy', 'dist', 'docs', 'drizzle', 'package.json']),
+  )
 })
 
 test('an upload to what was packed is looked into in a thread, and played back', async () => {
@@ -84,6 +86,14 @@ test('its commands run', () => {
   expect(run('check-store').stderr).toMatch(/RECORDINGS_STORE/)
 })
 
+test('asked for traces, whose packages are not installed, it says how they are', () => {
+  const env = { ...childEnvironment(path.join(folder, 'none')), OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' }
+  const { status, stderr } = spawnSync(NODE, [COMMAND, 'start'], { cwd: folder, env, encoding: 'utf8' })
+  expect(status).toBe(1)
+  expect(stderr).toMatch(/OTEL_EXPORTER_OTLP_ENDPOINT is given: .* npm install --no-save @opentelemetry\/api@\d/)
+  expect(stderr).not.toMatch(/^ +at /m)
+})
+
 test('the stack of a fault names the source', async () => {
   const { leadId } = await client.lead()
   const database = new BetterSqlite3(path.join(dir, 'recordings.db'))
@@ -96,5 +106,5 @@ test('the stack of a fault names the source', async () => {
     body: '{}',
   })
   expect(res.status).toBeGreaterThanOrEqual(500)
-  await expect.poll(() => JSON.stringify(lines)).toMatch(/at \S.*\(src\/db\/[\w-]+\.ts:\d+:\d+\)/)
+  await expect.poll(() => JSON.stringify(lines), { timeout: 15_000 }).toMatch(/at \S.*\(src\/db\/[\w-]+\.ts:\d+:\d+\)/)
 })

@@ -7,7 +7,7 @@
  */
 
 import { hash } from 'node:crypto'
-import { type JWTPayload, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
+import { type createRemoteJWKSet, type JWTPayload, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { passing, ServiceError } from '../errors.ts'
@@ -26,6 +26,8 @@ export interface Tokens {
   authenticate(authorization: string | undefined): Promise<Caller>
   /** A caller of earlier, with the role that they have today as far as it is known. */
   asOfToday(caller: Caller): Caller
+  /** Rejects when tokens can't be checked just now: the set of keys is not known, and can't be had. */
+  atHand(): Promise<void>
 }
 
 /** Whether a request brings a login: another scheme beside a playback link is somebody else's business. */
@@ -60,6 +62,11 @@ const TOKEN_FAULTS = [
 
 /** Keys that were not to be had, or none of them to be read. */
 const isFaultOfKeys = (error: unknown): boolean => !TOKEN_FAULTS.some((fault) => error instanceof fault)
+
+type Keys = Awaited<ReturnType<typeof keysOf>>
+type RemoteKeys = ReturnType<typeof createRemoteJWKSet>
+
+const isRemote = (keys: Keys): keys is RemoteKeys => typeof keys === 'function' && 'reload' in keys
 
 type VerifyOptions = NonNullable<Parameters<typeof jwtVerify>[2]>
 
@@ -149,5 +156,11 @@ export async function createTokens(config: Config['auth'], clock: Clock): Promis
     return caller
   }
 
-  return { authenticate, asOfToday: ({ id, role }) => ({ id, role: roles.of(id) ?? role }) }
+  return {
+    authenticate,
+    asOfToday: ({ id, role }) => ({ id, role: roles.of(id) ?? role }),
+    async atHand() {
+      if (isRemote(keys) && !keys.fresh) await keys.reload()
+    },
+  }
 }

@@ -103,6 +103,8 @@ export interface Config {
   /** Exact origins; empty: no other origin may ask. */
   readonly cors: '*' | readonly string[]
   readonly logLevel: LogLevel
+  /** Undefined: none are made. Where they are posted, and with which headers, their library reads by itself (`OTEL_…`). */
+  readonly traces?: { readonly serviceName: string }
   /** The point at which the process kills itself; for the tests of crashes, only under NODE_ENV=test. */
   readonly crashAt?: string
 }
@@ -268,6 +270,7 @@ function toConfig(values: Sound): Config {
     trustProxy: values.RECORDINGS_TRUST_PROXY,
     cors: values.RECORDINGS_CORS_ORIGINS ?? (production ? [] : '*'),
     logLevel: values.LOG_LEVEL,
+    traces: values.OTEL_EXPORTER_OTLP_ENDPOINT && { serviceName: values.OTEL_SERVICE_NAME },
     crashAt: values.RECORDINGS_TEST_CRASH_AT,
   }
 }

@@ -116,6 +116,11 @@ export const SETTINGS = {
   /** What the store signs lives for a week at most. */
   RECORDINGS_PLAYBACK_REDIRECT: time(1, 7 * MILLISECONDS.d, '7d').optional(),
   RECORDINGS_PLAYBACK_LINK_EXPIRES_AFTER: time(1, MAX_TIME_MS, '3650d').prefault('10m'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: setting(
+    'the http or https address of a collector, such as http://127.0.0.1:4318',
+    httpUrl,
+  ).optional(),
+  OTEL_SERVICE_NAME: plain.prefault('call-recordings'),
   RECORDINGS_TEST_CRASH_AT: plain.optional(),
 } as const
 

@@ -12,6 +12,7 @@ import { ServiceError, typeNotTaken } from '../errors.ts'
 import { letBodyCome } from '../http/early-answers.ts'
 import { assertPlain } from '../http/plain-body.ts'
 import { addressOf, assertGivenOnce, assertNoQuery, checked } from '../http/request.ts'
+import { isId } from '../ids.ts'
 import { type Caller, leadFor } from '../leads/rights.ts'
 import { recordingJson } from '../recordings/recordings.ts'
 import type { Space } from '../storage/space.ts'
@@ -153,13 +154,16 @@ function incomingForm({ bodies, legacy, simple, maxTextBytes }: Doors, context: 
 }
 
 async function perform(doors: Doors, context: Context, request: LegacyRequest): Promise<void> {
-  const { req, caller, lead, signal } = context
+  const { req, res, caller, lead, signal } = context
+  const uploadId = (request.params as { upload_id?: unknown } | null)?.upload_id
+  if (isId(uploadId)) res.locals.uploadId = uploadId
   const asking = { caller, lead, signal, idempotencyKey: req.headers['idempotency-key'] }
   answer(doors, context, await act(doors.legacy, asking, request))
 }
 
 function answer({ publicUrl }: Doors, { req, res }: Context, outcome: Outcome): void {
   if ('recording' in outcome) {
+    res.locals.recordingId = outcome.recording.id
     res.status(200).json(recordingJson(outcome.recording, req, publicUrl))
     return
   }

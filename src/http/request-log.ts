@@ -16,11 +16,41 @@ type Counted = Socket & { [COUNTED]?: { read: number; written: number } }
 /** What the handlers leave in `res.locals` for the line to say. */
 interface Locals {
   requestId?: string
-  caller?: { id: string }
+  /** Of the trace, where there are traces. */
+  traceId?: string
+  caller?: { id: string; role?: string }
+  /** Of an upload that the address does not name. */
+  uploadId?: string
+  /** Of a recording that the address does not name. */
+  recordingId?: string
   /** What was thrown. Its code is always told, its cause and stack when the answer is a 5xx. */
   error?: unknown
 }
 type Noted = ServerResponse & { locals?: Locals }
+
+/** What a line may say beside its level, time and message; docs/operating.md explains each. */
+export const REQUEST_FIELDS = [
+  'requestId',
+  'traceId',
+  'method',
+  'url',
+  'status',
+  'durationMs',
+  'bytesIn',
+  'bytesOut',
+  'callerId',
+  'callerRole',
+  'leadId',
+  'callLogId',
+  'uploadId',
+  'recordingId',
+  'aborted',
+  'code',
+  'reason',
+  'err',
+] as const
+
+type RequestLine = Record<(typeof REQUEST_FIELDS)[number], unknown>
 
 const SANE_ID = /^[\w.:-]{1,64}$/
 
@@ -43,36 +73,58 @@ export function requestLog(log: Log) {
     res.once('close', () => {
       const status = res.headersSent ? res.statusCode : undefined
       const aborted = !res.writableFinished
-      // Half an answer has a good status, whatever broke it off.
-      const failed = !isExpected(locals.error) && ((status ?? 0) >= 500 || (aborted && statusOf(locals.error) >= 500))
-      const level = failed ? 'error' : isProbe(url) ? 'debug' : 'info'
+      const probes = isProbe(url)
+      // Half an answer has a good status, whatever broke it off. Why a service is not ready has a line of its own.
+      const failed =
+        !probes && !isExpected(locals.error) && ((status ?? 0) >= 500 || (aborted && statusOf(locals.error) >= 500))
+      const level = failed ? 'error' : probes ? 'debug' : 'info'
       const counted = socket[COUNTED]
       const { bytesRead: read, bytesWritten: written } = socket
       socket[COUNTED] = { read, written }
       if (!log.isLevelEnabled(level)) return
 
-      log[level](
-        {
-          requestId,
-          method: req.method,
-          url: maskTokens(url),
-          status,
-          durationMs: Math.round((performance.now() - startedAtMs) * 10) / 10,
-          // On the wire, heads included.
-          bytesIn: read - (counted?.read ?? 0),
-          bytesOut: written - (counted?.written ?? 0),
-          callerId: locals.caller?.id,
-          aborted: aborted || undefined,
-          code: codeOf(locals.error),
-          reason: status === 401 ? reasonOf(locals.error) : undefined,
-          err: failed ? locals.error : undefined,
-        },
-        aborted ? (failed ? 'answer broken off' : 'request aborted by the client') : 'request',
-      )
+      const line: RequestLine = {
+        requestId,
+        traceId: locals.traceId,
+        method: req.method,
+        url: maskTokens(url),
+        status,
+        durationMs: Math.round((performance.now() - startedAtMs) * 10) / 10,
+        // On the wire, heads included.
+        bytesIn: read - (counted?.read ?? 0),
+        bytesOut: written - (counted?.written ?? 0),
+        callerId: locals.caller?.id,
+        callerRole: locals.caller?.role,
+        ...subjectsOf(url, res, locals),
+        aborted: aborted || undefined,
+        code: codeOf(locals.error),
+        reason: failed ? undefined : reasonOf(locals.error),
+        err: failed ? locals.error : undefined,
+      }
+      log[level](line, aborted ? (failed ? 'answer broken off' : 'request aborted by the client') : 'request')
     })
     next()
   }
 }
+
+/** Ids only: what else stands in an address is no lead of ours. */
+const SUBJECTS =
+  /^\/api\/leads\/([\w-]{1,64})(?:\/(?:uploads\/([\w-]{1,64})|recordings\/([\w-]{1,64})|call-logs\/([\w-]{1,64})))?(?:[/?]|$)/i
+const MADE = /\/uploads\/([\w-]{1,64})$/
+
+/** What the request was about: by its address, and by what the answer says was made. */
+function subjectsOf(url: string, res: ServerResponse, { uploadId, recordingId }: Locals) {
+  const [, leadId, ofUpload, ofRecording, callLogId] = SUBJECTS.exec(url) ?? []
+  return {
+    leadId,
+    callLogId,
+    uploadId: uploadId ?? ofUpload ?? idIn(res.getHeader('Location')),
+    recordingId: recordingId ?? ofRecording ?? res.getHeader('Recording-Id'),
+  }
+}
+
+const idIn = (location: unknown): string | undefined =>
+  typeof location === 'string' ? MADE.exec(location)?.[1] : undefined
 
 /** A 5xx that is no fault of ours: the client comes again, and the operator has nothing to look into. */
 const EXPECTED: ReadonlySet<string> = new Set<ErrorCode>(['shutting_down', 'too_many_uploads'])
@@ -80,9 +132,14 @@ const isExpected = (error: unknown): boolean => error instanceof ServiceError &&
 
 const statusOf = (error: unknown): number => (error instanceof ServiceError ? error.status : 0)
 
-/** Which check a login failed; the client was told no more than that it did. */
-const reasonOf = (error: unknown): string | undefined =>
-  error instanceof Error && error.cause instanceof Error ? maskTokens(error.cause.message) : undefined
+/**
+ * Which check failed, as the client was told. Of a login it was told no more than that; what else is a cause may repeat
+ * a body, which has no place in a log.
+ */
+function reasonOf(error: unknown): string | undefined {
+  if (!(error instanceof ServiceError)) return undefined
+  return maskTokens(error.status === 401 && error.cause instanceof Error ? error.cause.message : error.message)
+}
 
 const codeOf = (error: unknown): string | undefined => {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined

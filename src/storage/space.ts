@@ -38,6 +38,8 @@ export interface Space {
   arrived(id: string, offset: number): void
   /** The upload brings nothing more: finished, cancelled, expired, or never begun. */
   release(id: string): void
+  /** @throws ServiceError `insufficient_storage` when less is free than must remain, whatever is promised */
+  assertRoom(): Promise<void>
   /** Bytes promised to open uploads that have not come yet. */
   readonly reservedBytes: number
 }
@@ -72,6 +74,15 @@ function promise(volume: Volume, callerId: string | undefined, bytes: number): v
   const sum = (volume.byCaller.get(callerId) ?? 0) + bytes
   if (sum > 0) volume.byCaller.set(callerId, sum)
   else volume.byCaller.delete(callerId)
+}
+
+async function freeBytes(volume: Volume): Promise<number> {
+  const now = performance.now()
+  if (volume.reading && now - volume.reading.atMs < READING_MS) return volume.reading.freeBytes
+  const { freeBytes: told } = await volume.store.room()
+  const freeBytes = told === 'unbounded' ? Number.POSITIVE_INFINITY : told
+  volume.reading = { freeBytes, atMs: now }
+  return freeBytes
 }
 
 /**
@@ -113,15 +124,6 @@ export async function createSpace(
     if (!known) return
     claims.delete(id)
     for (const volume of volumes) promise(volume, known.callerId, -neededOn(volume, known))
-  }
-
-  async function freeBytes(volume: Volume): Promise<number> {
-    const now = performance.now()
-    if (volume.reading && now - volume.reading.atMs < READING_MS) return volume.reading.freeBytes
-    const { freeBytes: told } = await volume.store.room()
-    const freeBytes = told === 'unbounded' ? Number.POSITIVE_INFINITY : told
-    volume.reading = { freeBytes, atMs: now }
-    return freeBytes
   }
 
   /** How many bytes too few there are on a volume: for the upload, and within its caller's share. */
@@ -170,6 +172,12 @@ export async function createSpace(
     throw passing('insufficient_storage', 'The storage has no room for this upload just now.')
   }
 
+  async function assertRoom(): Promise<void> {
+    // A store that can't tell is no full one.
+    const free = await Promise.all(volumes.map((volume) => freeBytes(volume).catch(() => minFreeBytes)))
+    if (Math.min(...free) < minFreeBytes) throw passing('insufficient_storage', 'Less is free than must remain.')
+  }
+
   for (const each of open) claim(each)
 
   return {
@@ -177,6 +185,7 @@ export async function createSpace(
       return arriving.promisedBytes
     },
     reserve,
+    assertRoom,
     async keep(promised) {
       if (!claims.has(promised.id)) await reserve(promised)
       const known = claims.get(promised.id)

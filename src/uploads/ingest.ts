@@ -108,6 +108,7 @@ export function createIngest({ crashAt, ...parts }: Parts & { crashAt?: string |
 
     // No lock is needed.
     finish: (id: string) => finishes.finish(id),
+    finishes,
     unfinished: finishes.unfinished,
     settled: () => finishes.settled(),
     find: (id: string) => ownership.find(id),

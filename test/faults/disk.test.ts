@@ -212,12 +212,12 @@ describe.skipIf(!mayMount())('a recordings directory that takes no writes', { ti
   test('503, the bytes stay, playback goes on, and the finish comes by itself', async () => {
     const { server, lead, bytes, address, recordingsDir } = await readOnly()
     expect((await server.api('GET', address)).status).toBe(200)
-    expect((await fetch(`${server.url}/readyz`)).status).toBe(503)
+    await expect.poll(async () => (await fetch(`${server.url}/readyz`)).status, { timeout: 5_000 }).toBe(503)
     expect((await fetch(`${server.url}/livez`)).status).toBe(200)
     expect(server.lines.some((line) => JSON.stringify(line.err ?? '').includes('EROFS'))).toBe(true)
     setReadOnly(recordingsDir, false)
     await expect.poll(() => recorded(server, lead), { timeout: 15_000 }).toContain(sha256(bytes))
-    expect((await fetch(`${server.url}/readyz`)).status).toBe(200)
+    await expect.poll(async () => (await fetch(`${server.url}/readyz`)).status, { timeout: 5_000 }).toBe(200)
   })
 
   test("503, also after a kill -9 in between; the client's next try finishes it", async () => {

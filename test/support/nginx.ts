@@ -1,7 +1,8 @@
 /** Debian's nginx with deploy/nginx.conf as it is, but for the lines marked SET. */
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,8 +29,33 @@ function configured(settings: Record<string, string>): string {
   return set.join('\n')
 }
 
+/** A certificate for `localhost`, and its key. */
+function certificateIn(dir: string): Record<string, string> {
+  const words = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext`
+  const files = ['subjectAltName=DNS:localhost', '-keyout', `${dir}/key.pem`, '-out', `${dir}/cert.pem`]
+  execFileSync('openssl', [...words.split(' '), ...files], { stdio: 'ignore' })
+  return {
+    ssl_certificate: `ssl_certificate ${dir}/cert.pem;`,
+    ssl_certificate_key: `ssl_certificate_key ${dir}/key.pem;`,
+  }
+}
+
+const isUp = (origin: string) =>
+  fetch(`${origin}/livez`).then(
+    ({ ok }) => ok,
+    () => false,
+  )
+
+const takesConnections = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+
 export interface Nginx {
   origin: string
+  /** Of its certificate, with TLS. */
+  ca?: Buffer
   accessLog(): string
   errorLog(): string
   stop(): Promise<void>
@@ -40,12 +66,15 @@ export async function startNginx({
   upstream,
   recordingsDir,
   user = process.getuid?.() === 0 ? 'root' : undefined,
+  tls = false,
 }: {
   /** One server, or several in turn. */
   upstream: string | string[]
   recordingsDir: string
   /** Of nginx' workers; only root may choose. */
   user?: string
+  /** As it is shipped, with TLS and HTTP/2, under a certificate made here. */
+  tls?: boolean
 }): Promise<Nginx> {
   const dir = mkdtempSync(path.join(tmpdir(), 'call-recordings-nginx-'))
   const port = await freePort()
@@ -57,10 +86,9 @@ export async function startNginx({
         .flat()
         .map((url) => `server ${new URL(url).host};`)
         .join(' '),
-      listen: `listen 127.0.0.1:${port};`,
+      listen: `listen 127.0.0.1:${port}${tls ? ' ssl http2' : ''};`,
       server_name: 'server_name localhost;',
-      ssl_certificate: '',
-      ssl_certificate_key: '',
+      ...(tls ? certificateIn(dir) : { ssl_certificate: '', ssl_certificate_key: '' }),
       access_log: `access_log ${accessLog} call_recordings;`,
       error_log: `error_log ${dir}/error.log crit;`,
       alias: `alias ${recordingsDir}/;`,
@@ -87,13 +115,14 @@ export async function startNginx({
     rmSync(dir, { recursive: true, force: true })
   }
 
-  const origin = `http://127.0.0.1:${port}`
-  while (!(await fetch(`${origin}/livez`).catch(() => undefined))?.ok) {
+  const origin = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
+  while (!(await (tls ? takesConnections(port) : isUp(origin)))) {
     if (nginx.exitCode !== null) throw new Error(`nginx did not start: ${readFileSync(`${dir}/error.log`, 'utf8')}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   return {
     origin,
+    ...(tls && { ca: readFileSync(`${dir}/cert.pem`) }),
     accessLog: () => readFileSync(accessLog, 'utf8'),
     errorLog: () => readFileSync(`${dir}/error.log`, 'utf8'),
     stop,
