@@ -76,7 +76,9 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', async () => {
     const empty = await startService({
       env: { RECORDINGS_DATABASE_URL: await (await postgres()).database(), ...SHARED_SECRETS },
     })
-    await expect(restored(empty.service.config)).rejects.toThrow(/know no recording yet: bring back the tables first: pg_restore/)
+    await expect(restored(empty.service.config)).rejects.toThrow(
+      /know no recording yet: bring back the tables first: pg_restore/,
+    )
     const onDisk = await mkdtemp(path.join(tmpdir(), 'rows-'))
     onTestFinished(() => rm(onDisk, { recursive: true }))
     const { postgres: _, ...plain } = config
