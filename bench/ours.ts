@@ -164,7 +164,13 @@ const oursWith = (name: string, settings: () => Promise<Headers>): Contestant =>
   },
 })
 
+/** Outside production, where metrics are on. */
 export const ours = oursWith('ours', async () => ({}))
+/** Measures nothing. */
+export const unmeasured = oursWith('without metrics', async () => ({
+  NODE_ENV: 'production',
+  RECORDINGS_CORS_ORIGINS: '*',
+}))
 /** Posts its traces to a collector that throws them away. */
 export const oursTraced: Contestant = {
   ...oursWith('ours with traces', async () => {

@@ -4,7 +4,7 @@
 import { MIB, wav } from './bodies.ts'
 import type { Abilities, Contestant } from './contestant.ts'
 import type { Load, Operation, Run } from './load.ts'
-import { oursTraced } from './ours.ts'
+import { oursTraced, unmeasured } from './ours.ts'
 import { busboy, jsonAppend, multer, nginx, nodeBare, sendFile, tusBare, tusExpress } from './peers.ts'
 
 export interface Work {
@@ -133,6 +133,17 @@ export function allWork(quick: boolean): Work[] {
       what: '1 MiB by one POST, 16 at once, beside ours with traces on',
       operation: (can) => can.inOne?.(call),
       peers: [oursTraced],
+    },
+    {
+      name: 'metrics',
+      what: '64 KiB from anywhere in 50 MiB, 16 at once: what it costs to measure requests',
+      unit: 'ranges/s',
+      figureOf: perSecond,
+      operation: (can) => can.ranges?.(),
+      load: { connections: 16, ...timed },
+      keeps: true,
+      peers: [unmeasured],
+      targets: [{ against: unmeasured, ratio: 0.97, hopedFor: '0.99×' }],
     },
     {
       name: 'full',

@@ -8,6 +8,7 @@ import { required } from './auth/required.ts'
 import { openUploads } from './doors/open-uploads.ts'
 import { recordingsPost } from './doors/recordings-post.ts'
 import { tusErrors, tusRoutes } from './doors/tus/routes.ts'
+import { contractRoutes } from './http/contract-routes.ts'
 import { letBody } from './http/early-answers.ts'
 import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
@@ -17,6 +18,8 @@ import { createReadiness } from './http/readiness.ts'
 import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
+import type { Metrics } from './metrics/metrics.ts'
+import { metricsRoutes } from './metrics/routes.ts'
 import { playbackRoutes } from './playback/playback.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
 import type { Service } from './service.ts'
@@ -52,7 +55,8 @@ const EXPOSED_HEADERS = [
   'X-Request-Id',
 ]
 
-export function createApp(service: Service): Express {
+/** @param metrics undefined: nothing is measured */
+export function createApp(service: Service, metrics?: Metrics): Express {
   const { config, log, db, tokens, library, links, clock, events, ingest } = service
   const app = express()
   app.disable('x-powered-by')
@@ -60,7 +64,7 @@ export function createApp(service: Service): Express {
   app.set('trust proxy', config.trustProxy)
   app.set('query parser', 'simple')
 
-  app.use(requestLog(log))
+  app.use(requestLog(log, metrics?.ended))
   if (service.traces) app.use(service.traces.request)
   app.use((_req, res, next) => {
     res.setHeader('X-Content-Type-Options', 'nosniff')
@@ -93,6 +97,8 @@ export function createApp(service: Service): Express {
   app.use('/api', letBody)
   app.use('/api', leadRoutes({ db, clock }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events, step: ingest.step }))
+  app.use(contractRoutes(config))
+  app.use(metricsRoutes(config.metrics, metrics))
   app.use(otherMethods())
   app.use(notFound)
   app.use(problems)

@@ -6,6 +6,7 @@ import type { Log } from './log.ts'
 
 const ZERO = {
   uploadCreated: 0,
+  uploadResumed: 0,
   uploadFinished: 0,
   uploadTerminated: 0,
   uploadExpired: 0,
@@ -60,6 +61,8 @@ export function createEvents(log: Log) {
       'info',
       'an upload was created',
     ),
+    /** Its client asks how far it is, to go on with it. */
+    uploadResumed: event<UploadFields & { offset: number }>('uploadResumed', 'debug', 'an upload goes on'),
     uploadFinished: event<UploadFields & { callLogId: string; recordingId: string; size: number }>(
       'uploadFinished',
       'info',

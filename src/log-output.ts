@@ -12,6 +12,8 @@ const AGAIN_AFTER_MS = 1_000
 
 export interface LogOutput {
   write(line: string): void
+  /** Lines that were not written, and won't be. */
+  readonly dropped: number
   /** Resolves when all lines are written, or at the latest after so long. */
   settled(withinMs: number): Promise<void>
 }
@@ -19,7 +21,7 @@ export interface LogOutput {
 const NOTHING = Buffer.alloc(0)
 
 /** What is said in place of dropped lines, in the form of the log's own. */
-const dropped = (lines: number) =>
+const droppedLine = (lines: number) =>
   `${JSON.stringify({
     level: 'warn',
     time: new Date().toISOString(),
@@ -37,6 +39,7 @@ export function createLogOutput(fd: number): LogOutput {
   let state: 'idle' | 'writing' | 'paused' = 'idle'
   let pause: NodeJS.Timeout | undefined
   let untold = 0
+  let dropped = 0
   let whenIdle: (() => void)[] = []
   let isUsed = false
 
@@ -48,7 +51,7 @@ export function createLogOutput(fd: number): LogOutput {
   function next() {
     if (batch.length === 0) {
       if (untold > 0) {
-        take(dropped(untold))
+        take(droppedLine(untold))
         untold = 0
       }
       batch = Buffer.from(waiting.join(''))
@@ -83,11 +86,15 @@ export function createLogOutput(fd: number): LogOutput {
   }
 
   return {
+    get dropped() {
+      return dropped
+    },
     write(line) {
       if (!isUsed) process.once('exit', writeAtExit)
       isUsed = true
       if (waitingCharacters + batch.length + line.length > MAX_WAITING_CHARACTERS) {
         untold += 1
+        dropped += 1
         return
       }
       take(line)

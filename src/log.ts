@@ -83,6 +83,9 @@ export function errorFields(error: unknown, depth: number = 0): ErrorFields {
   }
 }
 
+/** Lines of it that were dropped since the start. */
+export const droppedLines = (log: Log): number => outputs.get(log)?.dropped ?? 0
+
 const WRITTEN_WITHIN_MS = 500
 
 /** Resolves when what was logged is written, or could not be in time. To be awaited before the process is ended. */

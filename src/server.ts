@@ -5,6 +5,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createApp } from './app.ts'
+import { TUS_ADDRESSES } from './doors/tus/routes.ts'
 import { shuttingDown } from './errors.ts'
 import type { Events } from './events.ts'
 import { Admission } from './http/admission.ts'
@@ -12,6 +13,7 @@ import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
 import { listen, saysStarting } from './http/listen.ts'
+import { ADDRESSES } from './http/methods.ts'
 import { problemOf } from './http/problem.ts'
 import { joinTinyPieces } from './http/tiny-pieces.ts'
 import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
@@ -65,6 +67,26 @@ function endSilent(socket: Socket, events: Events): void {
   // Else the answer takes a while: that is our silence.
 }
 
+/** Metrics and, where it is asked for, the server of their own; no code of theirs is loaded where they are off. */
+async function measure(service: Service) {
+  const { metrics: setting, host } = service.config
+  if (!setting) return undefined
+  const { createMetrics } = await import('./metrics/metrics.ts')
+  const metrics = createMetrics(service, [...ADDRESSES.map(([path]) => path), ...TUS_ADDRESSES])
+  const listener =
+    setting.at === 'port'
+      ? await (await import('./metrics/listener.ts')).listenForMetrics(metrics, { host, port: setting.port })
+      : undefined
+  return {
+    metrics,
+    close() {
+      metrics.close()
+      listener?.close()
+      listener?.closeAllConnections()
+    },
+  }
+}
+
 /**
  * Puts the service behind a server that listens already, or else on the configured host and port.
  *
@@ -77,7 +99,8 @@ export async function startServer(service: Service, listening?: Server): Promise
   server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
   // Behind a proxy all come from one address, and the proxy bounds them.
   if (trustProxy === false) boundConnections(server)
-  const app = createApp(service)
+  const measured = await measure(service)
+  const app = createApp(service, measured?.metrics)
   const active = new Set<Exchange>()
   const admission = new Admission()
   server.on('connection', () => admission.connected())
@@ -149,6 +172,7 @@ export async function startServer(service: Service, listening?: Server): Promise
     })
     server.closeAllConnections()
     await closed
+    measured?.close()
     return cutOff
   }
 

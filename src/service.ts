@@ -36,6 +36,7 @@ export interface Service {
   readonly log: Log
   readonly events: Events
   readonly db: Database
+  readonly claims: Claims
   readonly tokens: Tokens
   readonly staging: Staging
   readonly library: Library
@@ -201,6 +202,7 @@ async function openService(config: Config, ownClock: Clock, log: Log, unlock: ()
     log,
     events,
     db,
+    claims,
     tokens,
     staging,
     library,

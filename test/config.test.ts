@@ -50,6 +50,7 @@ describe('nothing set', () => {
       playback: { linkExpiresAfterMs: 600_000 },
       trustProxy: false,
       cors: '*',
+      metrics: { at: 'open' },
       logLevel: 'info',
     })
   })
@@ -741,4 +742,31 @@ test('any text in any setting is read or told of, and nothing else', () => {
     }),
     { numRuns: 1000 },
   )
+})
+
+describe('metrics', () => {
+  const TOKEN = 'sixteen-or-more-of'
+  const inProduction = { NODE_ENV: 'production', RECORDINGS_JWT_SECRET: SECRET }
+
+  test('are open outside production, and in production off until it is said where they are', () => {
+    expect(readConfig(inProduction).metrics).toBeUndefined()
+    expect(readConfig({ ...inProduction, RECORDINGS_METRICS_PORT: '9100' }).metrics).toEqual({
+      at: 'port',
+      port: 9_100,
+    })
+    const { metrics } = readConfig({ ...inProduction, RECORDINGS_METRICS_TOKEN: TOKEN })
+    expect(metrics?.at).toBe('token')
+    expect(inspect(metrics)).not.toContain(TOKEN)
+  })
+
+  test('are in one place, and at a port of their own', () => {
+    expect(faultsOf({ RECORDINGS_METRICS_PORT: '9100', RECORDINGS_METRICS_TOKEN: TOKEN })).toEqual([
+      'RECORDINGS_METRICS_PORT and RECORDINGS_METRICS_TOKEN are given: expected one of them',
+    ])
+    expect(faultsOf({ PORT: '9100', RECORDINGS_METRICS_PORT: '9100' })).toEqual([
+      'RECORDINGS_METRICS_PORT is 9100, as PORT is: expected another one',
+    ])
+    expect(faultsOf({ RECORDINGS_METRICS_TOKEN: 'short' })).toHaveLength(1)
+    expect(faultsOf({ RECORDINGS_METRICS_TOKEN: 'with a space in its middle' }).join()).not.toContain('space')
+  })
 })

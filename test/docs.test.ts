@@ -6,7 +6,8 @@ import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../src/cli/catalogue.ts'
 import type { Recording } from '../src/db/schema.ts'
-import { STATUS } from '../src/errors.ts'
+import { type ErrorCode, STATUS } from '../src/errors.ts'
+import { MEANING } from '../src/http/error-meanings.ts'
 import { isId } from '../src/ids.ts'
 import { listQuery, recordingJson } from '../src/recordings/recordings.ts'
 
@@ -49,13 +50,14 @@ test('docs/security.md says of every answer to ASVS where it is tested, or that 
 describe('docs/api.md', () => {
   const text = textOf('docs/api.md')
 
-  test('lists every error code with its status, once, with what it means, and no other', () => {
+  test('lists every error code with its status, once, with what the contract says that it means, and no other', () => {
     const errors = text.slice(text.indexOf('## Errors'))
-    const listed = Array.from(errors.matchAll(/^\| (\d{3}) \| `(\w+)` \| \S/gm), ([, status, code]) => [
+    const listed = Array.from(errors.matchAll(/^\| (\d{3}) \| `(\w+)` \| (.+) \|$/gm), ([, status, code, meaning]) => [
       code,
       Number(status),
+      meaning,
     ])
-    expect(listed).toEqual(Object.entries(STATUS))
+    expect(listed).toEqual(Object.entries(STATUS).map(([code, status]) => [code, status, MEANING[code as ErrorCode]]))
   })
 
   test('has the rules of ids and the limits of pages that the schemas have', () => {

@@ -16,6 +16,10 @@ const links = `${recording.url}/playback-links`
 const ROUTES: [what: string, path: string, allow: string, example: string][] = [
   ['liveness', '/livez', 'GET, HEAD, OPTIONS', '/livez'],
   ['readiness', '/readyz', 'GET, HEAD, OPTIONS', '/readyz'],
+  ['the contract', '/openapi.json', 'GET, HEAD, OPTIONS', '/openapi.json'],
+  ['its page', '/docs', 'GET, HEAD, OPTIONS', '/docs'],
+  ['what that page loads', '/docs/{file}', 'GET, HEAD, OPTIONS', '/docs/open.js'],
+  ['metrics', '/metrics', 'GET, HEAD, OPTIONS', '/metrics'],
   ['a lead', '/api/leads/{lead_id}', 'PUT, OPTIONS', leadPath],
   [
     'a call log',

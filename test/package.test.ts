@@ -7,6 +7,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import BetterSqlite3 from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import manifest from '../package.json' with { type: 'json' }
 import { fixtureBytes } from './support/fixtures.ts'
 import { childEnvironment, type LogLine, NODE } from './support/process.ts'
 import { record } from './support/recordings.ts'
@@ -92,6 +93,17 @@ test('asked for traces, whose packages are not installed, it says how they are',
   expect(status).toBe(1)
   expect(stderr).toMatch(/OTEL_EXPORTER_OTLP_ENDPOINT is given: .* npm install --no-save @opentelemetry\/api@\d/)
   expect(stderr).not.toMatch(/^ +at /m)
+})
+
+test('it tells its contract and its metrics, and has what its page loads', async () => {
+  const contract = await jsonOf(await fetch(`${url}/openapi.json`))
+  expect(contract).toMatchObject({ openapi: '3.1.1', info: { version: manifest.version } })
+  for (const file of ['docs', 'docs/swagger-ui-bundle.js', 'docs/swagger-ui.css', 'docs/open.js']) {
+    expect([file, (await fetch(`${url}/${file}`)).status]).toEqual([file, 200])
+  }
+  expect((await fetch(`${url}/docs/cli.js`)).status).toBe(404)
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  expect(metrics).toContain(`call_recordings_build_info{version="${manifest.version}"`)
 })
 
 test('the stack of a fault names the source', async () => {

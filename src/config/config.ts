@@ -30,6 +30,12 @@ export type KeySetting =
   /** Outside production: a secret for HS256 that is made at the first start and kept at `file`, mode 0600. */
   | { readonly kind: 'made'; readonly file: string }
 
+/** Where metrics are told: at `/metrics` to everybody, or to who has the token; or at a port of their own. */
+export type MetricsSetting =
+  | { readonly at: 'open' }
+  | { readonly at: 'token'; readonly token: Uint8Array }
+  | { readonly at: 'port'; readonly port: number }
+
 /** PostgreSQL in place of the file in the data directory. */
 export interface PostgresSettings {
   readonly url: SecretUrl
@@ -102,6 +108,8 @@ export interface Config {
   readonly trustProxy: boolean | number | string
   /** Exact origins; empty: no other origin may ask. */
   readonly cors: '*' | readonly string[]
+  /** Undefined: nothing is measured. */
+  readonly metrics?: MetricsSetting
   readonly logLevel: LogLevel
   /** Undefined: none are made. Where they are posted, and with which headers, their library reads by itself (`OTEL_…`). */
   readonly traces?: { readonly serviceName: string }
@@ -269,6 +277,7 @@ function toConfig(values: Sound): Config {
     publicUrl: values.RECORDINGS_PUBLIC_URL,
     trustProxy: values.RECORDINGS_TRUST_PROXY,
     cors: values.RECORDINGS_CORS_ORIGINS ?? (production ? [] : '*'),
+    metrics: metricsSetting(values),
     logLevel: values.LOG_LEVEL,
     traces: values.OTEL_EXPORTER_OTLP_ENDPOINT && { serviceName: values.OTEL_SERVICE_NAME },
     crashAt: values.RECORDINGS_TEST_CRASH_AT,
@@ -286,6 +295,13 @@ function storeSetting(values: Values): Config['store'] {
     pathStyle: values.RECORDINGS_S3_PATH_STYLE ?? endpoint !== undefined,
     memoryBytes: values.RECORDINGS_UPLOAD_MEMORY,
   }
+}
+
+function metricsSetting(values: Sound): MetricsSetting | undefined {
+  const { RECORDINGS_METRICS_PORT: port, RECORDINGS_METRICS_TOKEN: token } = values
+  if (port !== undefined) return { at: 'port', port }
+  if (token !== undefined) return { at: 'token', token }
+  return values.NODE_ENV === 'production' ? undefined : { at: 'open' }
 }
 
 function keySetting(values: Sound, dataDir: string): KeySetting {

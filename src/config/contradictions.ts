@@ -24,6 +24,7 @@ export function contradictions(values: Values, keys: readonly SettingName[]): st
     )
   }
 
+  faults.push(...metricsFaults(values))
   faults.push(...homeFaults(values))
 
   const { database, recordings, uploads } = namedPaths(values)
@@ -60,6 +61,18 @@ function secretFaults(values: Values, keys: readonly SettingName[]): string[] {
     )
   }
   return faults
+}
+
+/** Two places, of which one would be forgotten; or one that is taken. */
+function metricsFaults(values: Values): string[] {
+  const { RECORDINGS_METRICS_PORT: port, RECORDINGS_METRICS_TOKEN: token, PORT } = values
+  if (port === undefined) return []
+  return [
+    ...(token === undefined
+      ? []
+      : ['RECORDINGS_METRICS_PORT and RECORDINGS_METRICS_TOKEN are given: expected one of them']),
+    ...(port === PORT ? [`RECORDINGS_METRICS_PORT is ${port}, as PORT is: expected another one`] : []),
+  ]
 }
 
 /** They say nothing without one. */

@@ -8,6 +8,7 @@ import {
   ASYMMETRIC,
   accelRedirect,
   algorithms,
+  bearerToken,
   corsOrigins,
   directory,
   httpUrl,
@@ -121,6 +122,11 @@ export const SETTINGS = {
     httpUrl,
   ).optional(),
   OTEL_SERVICE_NAME: plain.prefault('call-recordings'),
+  RECORDINGS_METRICS_PORT: integer(1, 65_535).optional(),
+  RECORDINGS_METRICS_TOKEN: setting(
+    '16 or more of A-Z a-z 0-9 - . _ ~ + /, such as the output of `openssl rand -base64 48`',
+    bearerToken,
+  ).optional(),
   RECORDINGS_TEST_CRASH_AT: plain.optional(),
 } as const
 
@@ -134,7 +140,7 @@ export const SECRET = 'RECORDINGS_JWT_SECRET'
 /** Not to be trimmed: their bytes are keys. */
 export const SECRETS: readonly SettingName[] = [SECRET, 'RECORDINGS_PLAYBACK_LINK_SECRET']
 /** Never shown, not even in part. */
-export const HIDDEN: readonly SettingName[] = [...SECRETS, 'RECORDINGS_DATABASE_URL']
+export const HIDDEN: readonly SettingName[] = [...SECRETS, 'RECORDINGS_DATABASE_URL', 'RECORDINGS_METRICS_TOKEN']
 export const KEY_SETTINGS = ['RECORDINGS_JWT_SECRET', 'RECORDINGS_JWKS_URL', 'RECORDINGS_JWKS_FILE'] as const
 /** All that says where the store is, and how it is used. */
 export const STORE_SETTINGS = [

@@ -180,6 +180,10 @@ export const secret = (text: string): Secret | undefined => {
   return bytes.length >= MIN_SECRET_BYTES && !text.trimStart().startsWith('-----BEGIN') ? new Secret(bytes) : undefined
 }
 
+/** What goes behind `Bearer` (RFC 6750 §2.1), of a length that nobody guesses. */
+export const bearerToken = (text: string): Secret | undefined =>
+  /^[\w.~+/-]{16,}=*$/.test(text) ? new Secret(new TextEncoder().encode(text)) : undefined
+
 /** As `psql` takes it too; a database has to be named. */
 export const postgresUrl = (text: string): SecretUrl | undefined => {
   const url = URL.canParse(text) ? new URL(text) : undefined

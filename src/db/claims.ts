@@ -39,7 +39,14 @@ export interface Claims {
   readonly unclaimed: SQL | undefined
   /** True on one instance at a time; on two for a moment, where one has lost its line and does not know it yet. */
   leads(what: 'sweep'): Promise<boolean>
+  /** Since the start: how often another instance was waited for, and how often its claim was taken over. */
+  readonly counts: Readonly<ClaimCounts>
   close(): Promise<void>
+}
+
+export interface ClaimCounts {
+  waitedFor: number
+  takenOver: number
 }
 
 const NOTHING: Claim = { nonce: '', ended: () => [], release: async () => {} }
@@ -50,5 +57,6 @@ export const claimsOfOne: Claims = {
   isHeld: async () => false,
   unclaimed: undefined,
   leads: async () => true,
+  counts: { waitedFor: 0, takenOver: 0 },
   close: async () => {},
 }

@@ -55,6 +55,10 @@ const totals = kept((orm) =>
 const sums = kept((orm) =>
   orm.select({ path: recordings.path, sha256: recordings.sha256 }).from(recordings).orderBy(asc(recordings.path)),
 )
+// Ids rise with time, and the key is an index.
+const newest = kept((orm) =>
+  orm.select({ createdAtMs: recordings.createdAtMs }).from(recordings).orderBy(desc(recordings.id)).limit(1),
+)
 const any = kept((orm) => orm.select({ id: recordings.id }).from(recordings).limit(1))
 
 export const recordingById = (db: Reading, id: string) => db.get(byId, { id })
@@ -106,6 +110,9 @@ export const recordingsAfter = (db: Reading, after: string, limit: number) => db
 /** How many there are that were stored since, and their bytes. */
 export const recordingTotals = async (db: Reading, sinceMs: number = 0) =>
   (await db.get(totals, { sinceMs })) ?? { count: 0, bytes: 0 }
+
+/** When the last one was stored; undefined where there is none. */
+export const lastRecordedAtMs = async (db: Reading) => (await db.get(newest))?.createdAtMs
 
 /** Path and SHA-256 (hex) of all, by path. */
 export const recordingSums = (db: Reading) => db.all(sums)

@@ -15,6 +15,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { passing } from '../errors.ts'
+import { timed } from '../timing.ts'
 import {
   type Database,
   type Orm,
@@ -178,7 +179,7 @@ export async function openSqlite(file: string): Promise<SqliteDatabase> {
   const queue = new WriteQueue(sqlite, statements)
   return {
     ...reading(statements),
-    write: (...statements) => queue.write(statements),
+    write: (...statements) => timed('database', () => queue.write(statements)),
     ping: async () => {
       sqlite.prepare('SELECT count(*) FROM leads WHERE id IS NULL').get()
     },

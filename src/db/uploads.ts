@@ -135,6 +135,14 @@ const forgetFinished = kept((orm) =>
     .where(and(isId, eq(uploads.state, 'finished'))),
 )
 
+const openByDoor = kept((orm) =>
+  orm
+    .select({ door: uploads.door, count: sql<number>`count(*)` })
+    .from(uploads)
+    .where(isOpenByIndex)
+    .groupBy(uploads.door),
+)
+
 export const uploadById = (db: Reading, id: string) => db.get(byId, { id })
 
 export interface UploadKey {
@@ -155,6 +163,9 @@ export const openUploadsOfLead = (
   callerId: string | undefined,
 ): Promise<UploadRow[]> | UploadRow[] =>
   callerId === undefined ? db.all(openOfLead, { leadId }) : db.all(openOfCaller, { leadId, callerId })
+
+/** How many are open, by the door that they come by. */
+export const openUploadsByDoor = (db: Reading) => db.all(openByDoor)
 
 export const uploadAdded = (row: UploadRow): Statement => bind(insert, { ...row })
 

@@ -4,6 +4,7 @@
  * The address is the tus door's; a GET there is answered with JSON.
  */
 import type { Request, RequestHandler } from 'express'
+import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -22,9 +23,26 @@ interface Parts {
   clock: Clock
 }
 
+/** An open upload as clients see it. */
+const uploadAnswer = z
+  .object({
+    id: z.string(),
+    door: z.enum(['tus', 'legacy', 'simple']).describe('The way that it comes by: tus, chunk actions, a form.'),
+    filename: z.string().nullable(),
+    call_log_id: z.string().nullable().describe('Null until it is named.'),
+    offset: z.int().min(0).describe('Bytes; 0 for one that is whole and waits to be stored.'),
+    length: z.int().min(0).nullable().describe('Bytes; null until it is told.'),
+    created_at: z.iso.datetime(),
+    expires_at: z.iso.datetime(),
+    url: z.string().describe('Its address at the tus door.'),
+  })
+  .meta({ id: 'OpenUpload' })
+
+export const openUploadsAnswer = z.object({ uploads: z.array(uploadAnswer) }).meta({ id: 'OpenUploads' })
+
 /** What answers GET at the address where uploads are created; no router, since that would answer OPTIONS too. */
 export function openUploads({ config, db, ingest, clock }: Parts): RequestHandler<{ leadId: string }> {
-  const uploadJson = (row: Row, req: Request) => ({
+  const uploadJson = (row: Row, req: Request): z.infer<typeof uploadAnswer> => ({
     id: row.id,
     door: row.door,
     filename: row.filename,
@@ -43,6 +61,7 @@ export function openUploads({ config, db, ingest, clock }: Parts): RequestHandle
     const rows = await openUploadsOfLead(db, lead.id, caller.role === 'service' ? undefined : caller.id)
     const unexpired = rows.filter((row) => isWhole(row) || ingest.expiresAtMs(row) >= clock.now())
     const open = await Promise.all(unexpired.map(ingest.shown))
-    res.set('Cache-Control', 'no-store').json({ uploads: open.map((row) => uploadJson(row, req as Request)) })
+    const answer: z.infer<typeof openUploadsAnswer> = { uploads: open.map((row) => uploadJson(row, req as Request)) }
+    res.set('Cache-Control', 'no-store').json(answer)
   }
 }

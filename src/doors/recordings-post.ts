@@ -144,6 +144,7 @@ function incomingForm({ bodies, legacy, simple, maxTextBytes }: Doors, context: 
   const { req, caller, lead, expectedBytes, signal } = context
   return new IncomingForm(boundary, {
     file(filename) {
+      context.res.locals.door = 'simple'
       assertNoQuery(req)
       const idempotencyKey = req.headers['idempotency-key']
       const bytesCome = () => req.socket.bytesRead

@@ -10,9 +10,13 @@ export const methodNotAllowed = (allow: string) =>
   })
 
 /** Of every route but the tus door's, which says it itself. */
-const ADDRESSES: readonly (readonly [path: string, allow: string])[] = [
+export const ADDRESSES: readonly (readonly [path: string, allow: string])[] = [
   ['/livez', 'GET, HEAD, OPTIONS'],
   ['/readyz', 'GET, HEAD, OPTIONS'],
+  ['/metrics', 'GET, HEAD, OPTIONS'],
+  ['/openapi.json', 'GET, HEAD, OPTIONS'],
+  ['/docs', 'GET, HEAD, OPTIONS'],
+  ['/docs/:file', 'GET, HEAD, OPTIONS'],
   ['/api/leads/:leadId', 'PUT, OPTIONS'],
   ['/api/leads/:leadId/call-logs/:callLogId', 'PUT, OPTIONS'],
   ['/api/leads/:leadId/recordings', 'GET, HEAD, POST, OPTIONS'],

@@ -6,9 +6,23 @@
 
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
-import { asServiceError, ServiceError, typeNotTaken } from '../errors.ts'
+import { z } from 'zod'
+import { asServiceError, type ErrorCode, ServiceError, STATUS, typeNotTaken } from '../errors.ts'
 import { endAnswer } from './early-answers.ts'
 import { notAnObject } from './request.ts'
+
+/** An error as clients see it. */
+export const problemAnswer = z
+  .object({
+    type: z.literal('about:blank'),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().describe('A sentence to read, which may change.'),
+    code: z.enum(Object.keys(STATUS) as [ErrorCode, ...ErrorCode[]]).describe('To act on: stable.'),
+    error: z.string().describe('The same sentence, for older clients.'),
+    missing_chunks: z.array(z.int()).optional().describe('Of `incomplete_upload`: the chunks that have not come.'),
+  })
+  .meta({ id: 'Problem' })
 
 /** What express and its body parser throw for a bad request: `status` below 500, with a `type` of their own. */
 const isClientError = (error: unknown): error is Error & { status: number; type?: string } =>
@@ -66,7 +80,7 @@ export function problemOf(
   told: ServiceError,
   req: { method?: string | undefined },
 ): { headers: Record<string, string>; text: string } {
-  const text = JSON.stringify({
+  const answer: z.infer<typeof problemAnswer> = {
     type: 'about:blank',
     title: STATUS_CODES[told.status] ?? 'Error',
     status: told.status,
@@ -74,7 +88,8 @@ export function problemOf(
     code: told.code,
     error: told.message,
     ...told.members,
-  })
+  }
+  const text = JSON.stringify(answer)
   const headers = {
     ...headersOf(told, req),
     'Content-Type': 'application/problem+json; charset=utf-8',

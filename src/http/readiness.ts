@@ -4,6 +4,7 @@
  * Each check is asked once at a time and its answer is remembered for a moment, so that probes load nothing; an answer
  * comes within a bound, also where what is asked hangs. Clients learn which check it was, the log learns the cause.
  */
+import { z } from 'zod'
 import type { Events } from '../events.ts'
 
 /** What must hold, by the word that an answer has for it. */
@@ -19,15 +20,24 @@ type Name = keyof Checked
 const NAMES: readonly Name[] = ['database', 'storage', 'keys', 'space']
 
 /** What keeps it from its work; docs/operating.md explains each. */
-export type Reason = Name | 'starting' | 'draining'
-export const REASONS: readonly Reason[] = ['starting', 'draining', ...NAMES]
+export const REASONS = ['starting', 'draining', 'database', 'storage', 'keys', 'space'] as const
+export type Reason = (typeof REASONS)[number]
 
-export interface Readiness {
-  status: 'ok' | 'unavailable'
-  /** Empty when it is ready. */
-  reasons: Reason[]
-  checks: Record<Name | 'accepting', boolean>
-}
+export const readinessAnswer = z
+  .object({
+    status: z.enum(['ok', 'unavailable']),
+    reasons: z.array(z.enum(REASONS)).describe('Empty when it is ready.'),
+    checks: z.object({
+      accepting: z.boolean().describe('False while it starts or is being replaced.'),
+      database: z.boolean(),
+      storage: z.boolean(),
+      keys: z.boolean(),
+      space: z.boolean(),
+    }),
+  })
+  .meta({ id: 'Readiness' })
+
+export type Readiness = z.infer<typeof readinessAnswer>
 
 const ANSWER_WITHIN_MS = 2_000
 const REMEMBERED_MS = 1_000

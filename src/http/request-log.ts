@@ -25,6 +25,7 @@ interface Locals {
   recordingId?: string
   /** What was thrown. Its code is always told, its cause and stack when the answer is a 5xx. */
   error?: unknown
+  door?: string
 }
 type Noted = ServerResponse & { locals?: Locals }
 
@@ -51,13 +52,32 @@ export const REQUEST_FIELDS = [
 ] as const
 
 type RequestLine = Record<(typeof REQUEST_FIELDS)[number], unknown>
+/** What is told of a request once it has ended. */
+export interface RequestEnded {
+  method: string
+  url: string
+  /** Undefined: the client left before one was sent. */
+  status: number | undefined
+  seconds: number
+  /** On the wire, heads included. */
+  bytesIn: number
+  bytesOut: number
+  /** Of the error that it was answered with. */
+  code: string | undefined
+  /** The way that its bytes took, where the address does not say it. */
+  door: string | undefined
+}
 
 const SANE_ID = /^[\w.:-]{1,64}$/
 
 const isProbe = (url: string) => /^\/(livez|readyz)(\?|$)/.test(url)
 
-/** Express middleware: gives the request its id, echoes it as `X-Request-Id`, and writes the line when all is over. */
-export function requestLog(log: Log) {
+/**
+ * Express middleware: gives the request its id, echoes it as `X-Request-Id`, and writes the line when all is over.
+ *
+ * @param ended hears of it then, whatever is logged
+ */
+export function requestLog(log: Log, ended?: (request: RequestEnded) => void) {
   return (req: IncomingMessage, res: ServerResponse, next: () => void): void => {
     const asked = req.headers['x-request-id']
     const requestId = typeof asked === 'string' && SANE_ID.test(asked) ? asked : randomUUID()
@@ -81,6 +101,21 @@ export function requestLog(log: Log) {
       const counted = socket[COUNTED]
       const { bytesRead: read, bytesWritten: written } = socket
       socket[COUNTED] = { read, written }
+      // On the wire, heads included.
+      const bytesIn = read - (counted?.read ?? 0)
+      const bytesOut = written - (counted?.written ?? 0)
+      const durationMs = performance.now() - startedAtMs
+      const code = codeOf(locals.error)
+      ended?.({
+        method: req.method ?? '',
+        url,
+        status,
+        seconds: durationMs / 1_000,
+        bytesIn,
+        bytesOut,
+        code,
+        door: locals.door,
+      })
       if (!log.isLevelEnabled(level)) return
 
       const line: RequestLine = {
@@ -89,15 +124,14 @@ export function requestLog(log: Log) {
         method: req.method,
         url: maskTokens(url),
         status,
-        durationMs: Math.round((performance.now() - startedAtMs) * 10) / 10,
-        // On the wire, heads included.
-        bytesIn: read - (counted?.read ?? 0),
-        bytesOut: written - (counted?.written ?? 0),
+        durationMs: Math.round(durationMs * 10) / 10,
+        bytesIn,
+        bytesOut,
         callerId: locals.caller?.id,
         callerRole: locals.caller?.role,
         ...subjectsOf(url, res, locals),
         aborted: aborted || undefined,
-        code: codeOf(locals.error),
+        code,
         reason: failed ? undefined : reasonOf(locals.error),
         err: failed ? locals.error : undefined,
       }

@@ -4,6 +4,7 @@
  * The CRM owns this data; the service keeps what it needs to tell who may hear what.
  */
 import { json, Router } from 'express'
+import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import { callLogById } from '../db/call-logs.ts'
@@ -15,9 +16,35 @@ import { isId } from '../ids.ts'
 import { callLogNotFound, leadFor } from './rights.ts'
 import { callLogBody, callLogWritten, idSchema, leadBody, leadWritten } from './writes.ts'
 
-const timestamp = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
+const time = z.iso.datetime()
 
-const leadJson = (lead: Lead) => ({
+/** A lead as clients see it. */
+export const leadAnswer = z
+  .object({
+    id: idSchema,
+    telecaller_id: z.string(),
+    name: z.string().nullable(),
+    created_at: time,
+    updated_at: time,
+  })
+  .meta({ id: 'Lead' })
+
+/** A call with a lead, as clients see it. */
+export const callLogAnswer = z
+  .object({
+    id: idSchema,
+    lead_id: idSchema,
+    started_at: time.nullable(),
+    duration_seconds: z.number().nullable(),
+    direction: z.enum(['inbound', 'outbound']).nullable(),
+    created_at: time,
+    updated_at: time,
+  })
+  .meta({ id: 'CallLog' })
+
+const timestamp = (ms: number) => new Date(ms).toISOString()
+
+const leadJson = (lead: Lead): z.infer<typeof leadAnswer> => ({
   id: lead.id,
   telecaller_id: lead.telecallerId,
   name: lead.name,
@@ -25,10 +52,10 @@ const leadJson = (lead: Lead) => ({
   updated_at: timestamp(lead.updatedAtMs),
 })
 
-const callLogJson = (callLog: CallLog) => ({
+const callLogJson = (callLog: CallLog): z.infer<typeof callLogAnswer> => ({
   id: callLog.id,
   lead_id: callLog.leadId,
-  started_at: timestamp(callLog.startedAtMs),
+  started_at: callLog.startedAtMs === null ? null : timestamp(callLog.startedAtMs),
   duration_seconds: callLog.durationSeconds,
   direction: callLog.direction,
   created_at: timestamp(callLog.createdAtMs),

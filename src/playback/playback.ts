@@ -60,6 +60,10 @@ export const playbackLinkBody = z.strictObject({
   expires_in_seconds: wholeNumber(1).optional(),
 })
 
+export const playbackLinkAnswer = z
+  .object({ url: z.string().describe('An address for `<audio src>`.'), expires_at: z.iso.datetime() })
+  .meta({ id: 'PlaybackLink' })
+
 interface Parts {
   config: Config
   db: Database
@@ -233,10 +237,11 @@ async function makeLink(parts: Parts, req: Request<Params>, res: Response): Prom
   const seconds = Math.min(expires_in_seconds ?? defaultSeconds, Math.max(MAX_LINK_SECONDS, defaultSeconds))
   const { token, expiresAtMs } = await links.make(caller, recording.id, seconds)
   const path = `${recordingPath(recording.leadId, recording.id)}?token=${token}`
-  res
-    .status(201)
-    .set('Cache-Control', 'no-store')
-    .json({ url: addressOf(req, config.publicUrl, path), expires_at: new Date(expiresAtMs).toISOString() })
+  const answer: z.infer<typeof playbackLinkAnswer> = {
+    url: addressOf(req, config.publicUrl, path),
+    expires_at: new Date(expiresAtMs).toISOString(),
+  }
+  res.status(201).set('Cache-Control', 'no-store').json(answer)
 }
 
 type Ranges = ReturnType<typeof selectRanges>

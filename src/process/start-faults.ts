@@ -2,14 +2,16 @@
 import type { Config } from '../config/config.ts'
 
 /** @returns undefined for a fault of another kind */
-export function whatToDo(error: unknown, { host, port, dataDir, postgres }: Config): string | undefined {
+export function whatToDo(error: unknown, config: Config): string | undefined {
+  const { host, dataDir, postgres } = config
   const { code, syscall, path, message } = error as NodeJS.ErrnoException
+  const { port, setting, free } = portOf(error, config)
   const isListening = syscall === 'listen' || syscall === 'getaddrinfo'
   if (isListening && code === 'EADDRINUSE') {
-    return `port ${port} of ${host} is taken by another program: end that one, or set PORT (0 takes any free port)`
+    return `port ${port} of ${host} is taken by another program: end that one, or set ${setting}${free}`
   }
   if (isListening && code === 'EACCES') {
-    return `port ${port} may not be listened on by this user: set PORT to 1024 or more, with a proxy in front`
+    return `port ${port} may not be listened on by this user: set ${setting} to 1024 or more, with a proxy in front`
   }
   if (isListening && ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EINVAL'].includes(code ?? '')) {
     return `${host} is no address of this machine: set HOST, such as 127.0.0.1 or 0.0.0.0`
@@ -25,6 +27,15 @@ export function whatToDo(error: unknown, { host, port, dataDir, postgres }: Conf
     )
   }
   return undefined
+}
+
+/** The port that could not be had, and what names it. */
+function portOf(error: unknown, { port, metrics }: Config) {
+  const { port: asked } = error as { port?: number }
+  const isOfMetrics = metrics?.at === 'port' && metrics.port === asked
+  return isOfMetrics
+    ? { port: asked, setting: 'RECORDINGS_METRICS_PORT', free: ' to another one' }
+    : { port, setting: 'PORT', free: ' (0 takes any free port)' }
 }
 
 /** Of a file that is something else, or somebody else's. */

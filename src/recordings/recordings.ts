@@ -22,7 +22,38 @@ const MAX_LIMIT = 200
 
 export const recordingPath = (leadId: string, recordingId: string) => `/api/leads/${leadId}/recordings/${recordingId}`
 
-export const recordingJson = (recording: Recording, req: Request, publicUrl: URL | undefined) => ({
+/** A recording as clients see it. */
+export const recordingAnswer = z
+  .object({
+    id: z.string(),
+    lead_id: z.string(),
+    call_log_id: z.string(),
+    telecaller_id: z.string().describe('Who had the lead when it was stored.'),
+    filename: z.string().describe('As the client named it.'),
+    path: z.string().describe('Where it lies in the recordings directory. To play it, take `url`.'),
+    content_type: z.string(),
+    size: z.int().min(0).describe('Bytes.'),
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    duration_seconds: z.number().nullable().describe('Null where it could not be told.'),
+    media_check: z.enum(['ok', 'unrecognised']).describe('`unrecognised`: no sound track was found.'),
+    plays_in_browsers: z.boolean(),
+    created_at: z.iso.datetime(),
+    url: z.string().describe('Where it plays.'),
+  })
+  .meta({ id: 'Recording' })
+
+export const recordingsAnswer = z
+  .object({
+    recordings: z.array(recordingAnswer),
+    next_cursor: z.string().nullable().describe('Of the next page; null on the last one.'),
+  })
+  .meta({ id: 'Recordings' })
+
+export const recordingJson = (
+  recording: Recording,
+  req: Request,
+  publicUrl: URL | undefined,
+): z.infer<typeof recordingAnswer> => ({
   id: recording.id,
   lead_id: recording.leadId,
   call_log_id: recording.callLogId,
@@ -53,8 +84,8 @@ const cursorSchema = z.string().transform((text, context) => {
 })
 
 export const listQuery = z.strictObject({
-  limit: wholeNumberInText(1, MAX_LIMIT).default(DEFAULT_LIMIT),
-  cursor: cursorSchema.optional(),
+  limit: wholeNumberInText(1, MAX_LIMIT).default(DEFAULT_LIMIT).describe(`${DEFAULT_LIMIT} where it is left out.`),
+  cursor: cursorSchema.optional().describe('The `next_cursor` of the page before.'),
   call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
 })
 
@@ -85,10 +116,11 @@ export function recordingRoutes({ config, db, library, events, step }: Parts): R
     const rows = await recordingsOfLead(db, lead.id, { callLogId: call_log_id, after: cursor, limit: limit + 1 })
     const page = rows.slice(0, limit)
     const last = page.at(-1)
-    res.json({
+    const answer: z.infer<typeof recordingsAnswer> = {
       recordings: page.map((recording) => recordingJson(recording, req, config.publicUrl)),
       next_cursor: rows.length > limit && last ? cursorOf(last) : null,
-    })
+    }
+    res.json(answer)
   })
 
   router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', takesNoQuery, async (req, res) => {

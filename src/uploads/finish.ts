@@ -17,6 +17,7 @@ import { newId } from '../ids.ts'
 import { leadFor, stillMay } from '../leads/rights.ts'
 import type { BytesReader } from '../storage/bytes.ts'
 import { sha256Of } from '../storage/digest.ts'
+import { timed } from '../timing.ts'
 import { commitOffset } from './commit.ts'
 import type { Ground } from './core.ts'
 import type { Ends } from './end.ts'
@@ -77,7 +78,7 @@ export class Finishes {
     assertUsable(this.#parts, owned)
     if (!isWhole(row)) throw new ServiceError('incomplete_upload', 'Bytes of this upload are missing.')
     try {
-      return await this.#turnIntoRecording(owned)
+      return await timed('finish', () => this.#turnIntoRecording(owned))
     } catch (error) {
       const told = asServiceError(error)
       // Asked again, a database that was busy for so long would let the client wait for twice as long.
@@ -173,7 +174,7 @@ export class Finishes {
 
   async #inspect(row: Row, file: BytesReader, size: number, filename: string) {
     const { inspector, events } = this.#parts
-    const { givenUp, ...media } = await inspector.inspect(file, size, filename)
+    const { givenUp, ...media } = await timed('inspection', () => inspector.inspect(file, size, filename))
     if (givenUp) {
       const { reason, cause } = givenUp
       events.mediaGivenUp({

@@ -12,7 +12,7 @@
 import { randomUUID } from 'node:crypto'
 import { and, eq, notExists, sql } from 'drizzle-orm'
 import { ServiceError } from '../../errors.ts'
-import type { Claim, Claims } from '../claims.ts'
+import type { Claim, ClaimCounts, Claims } from '../claims.ts'
 import { kept, returning } from '../database.ts'
 import { sqliteKit } from '../kit.ts'
 import { uploads } from '../schema.ts'
@@ -97,6 +97,7 @@ export async function openClaims(parts: Parts): Promise<Claims> {
 
 class PostgresClaims implements Claims {
   readonly unclaimed = notExists(sql`(select from ${claims} where ${claims.uploadId} = ${uploads.id})`)
+  readonly counts: ClaimCounts = { waitedFor: 0, takenOver: 0 }
   readonly #db: Parts['db']
   readonly #life: Life
   /** By nonce: a row of ours with any other one was left behind. */
@@ -210,6 +211,7 @@ class PostgresClaims implements Claims {
     const { uploadId, nonce } = mine
     const deadlineMs = performance.now() + WAIT_MS
     let asked = { nonce: '', untilMs: 0, lookMs: 0 }
+    let hasWaited = false
     for (;;) {
       if (signal.aborted) throw locked('The request ended while it waited for the upload.')
       if (await this.#change(INSERT, [uploadId, this.#life.number, nonce], 'claim')) return
@@ -223,9 +225,14 @@ class PostgresClaims implements Claims {
       if (holder.nonce === asked.nonce) asked.lookMs = PATIENCE_MS
       else asked = { nonce: holder.nonce, untilMs: nowMs + PATIENCE_MS, lookMs: LOOK_AGAIN_AFTER_MS }
       if (nowMs < asked.untilMs && !this.#isNobodys(holder)) {
+        if (!hasWaited) this.counts.waitedFor += 1
+        hasWaited = true
         const waitMs = Math.min(asked.lookMs, asked.untilMs - nowMs, deadlineMs - nowMs)
         await this.#freed(uploadId, holder, waitMs, signal)
-      } else if (await this.#change(SEIZE, [this.#life.number, nonce, uploadId, holder.nonce])) return
+      } else if (await this.#change(SEIZE, [this.#life.number, nonce, uploadId, holder.nonce])) {
+        this.counts.takenOver += 1
+        return
+      }
     }
   }
 

@@ -6,6 +6,7 @@
  */
 import pg from 'pg'
 import { passing } from '../../errors.ts'
+import { timed } from '../../timing.ts'
 import type { Database, Query, Reading, Statement, Values } from '../database.ts'
 import { Turns } from './alone.ts'
 import { IS_LED } from './life.ts'
@@ -111,7 +112,9 @@ function over(connections: Connections): PostgresDatabase {
       if (statements.length === 0) return []
       const deadlineMs = connections.deadlineMs()
       const run = () => commit(connections, transactions, statements, deadlineMs)
-      const outcome = await turns.take(aloneOf(statements).join(), () => untilPassed(deadlineMs, run))
+      const outcome = await timed('database', () =>
+        turns.take(aloneOf(statements).join(), () => untilPassed(deadlineMs, run)),
+      )
       outcome.tell()
       return outcome.changes
     },

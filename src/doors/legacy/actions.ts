@@ -37,6 +37,24 @@ export const finalizeBody = z.object({
 })
 export const cancelBody = z.object({ upload_id: z.string() })
 
+/** What the actions answer; `finalize` answers the recording. */
+export const begunAnswer = z
+  .object({ upload_id: z.string(), chunk_size: z.int().min(1).describe('Bytes that a chunk should have.') })
+  .meta({ id: 'Begun' })
+export const receivedAnswer = z
+  .object({
+    upload_id: z.string(),
+    chunk_index: z.int().min(0),
+    chunks_received: z.int().min(1),
+    bytes_received: z.int().min(1),
+  })
+  .meta({ id: 'ChunkReceived' })
+export const cancelledAnswer = z
+  .object({ upload_id: z.string(), status: z.literal('cancelled') })
+  .meta({ id: 'Cancelled' })
+
+type Answer = z.infer<typeof begunAnswer | typeof receivedAnswer | typeof cancelledAnswer>
+
 export interface ActionParts {
   db: Database
   ingest: Ingest
@@ -55,7 +73,7 @@ export interface Asking {
 }
 
 /** What an action answers: JSON, and the path of what was made; or the recording. */
-export type Outcome = { status: number; json: object; path?: string } | { recording: Recording }
+export type Outcome = { status: number; json: Answer; path?: string } | { recording: Recording }
 
 /** Old clients may send more. */
 const KNOWN = {

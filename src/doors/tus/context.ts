@@ -8,6 +8,7 @@ import type { Config } from '../../config/config.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lead, Recording } from '../../db/schema.ts'
 import type { ServiceError } from '../../errors.ts'
+import type { Events } from '../../events.ts'
 import { type Caller, leadFor } from '../../leads/rights.ts'
 import type { BodyCheck } from '../../storage/staging.ts'
 import type { Ingest } from '../../uploads/ingest.ts'
@@ -20,6 +21,7 @@ export interface TusParts {
   db: Database
   ingest: Ingest
   ownership: Ownership
+  events: Events
   /** Creations under a key whose request has not ended, by their upload. */
   creating: Map<string, Context>
 }

@@ -2,6 +2,7 @@
  * HEAD or DELETE through the engine: its answer, with what ours say beyond it.
  */
 import { headersOf } from '../../http/problem.ts'
+import { isOpen } from '../../uploads/upload.ts'
 import { uploadHeaders } from './answers.ts'
 import { type Context, setContext, type TusParts } from './context.ts'
 import { type Engine, type EngineMethod, send } from './engine.ts'
@@ -20,6 +21,13 @@ export async function exchange(door: TusDoor, method: EngineMethod, context: Con
     res.locals.error = context.error
     return send(req, res, answer, context.error ? headersOf(context.error, req) : {})
   }
+  if (method === 'HEAD') tellResumed(door, context)
   const more = method === 'DELETE' || !context.row ? {} : await uploadHeaders(door, method, req, context.row)
   await send(req, res, answer, more)
+}
+
+/** A client asks how far an upload is in order to go on with it. */
+function tellResumed({ events }: TusDoor, { row }: Context): void {
+  if (!row || !isOpen(row) || row.offset === 0) return
+  events.uploadResumed({ uploadId: row.id, leadId: row.leadId, offset: row.offset })
 }

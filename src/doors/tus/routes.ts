@@ -35,6 +35,9 @@ const EXTENSIONS = [
   'concatenation',
 ]
 
+/** Which say by themselves what methods they take. */
+export const TUS_ADDRESSES = ['/api/leads/:leadId/uploads', '/api/leads/:leadId/uploads/:uploadId']
+
 interface Parts extends Omit<TusParts, 'creating'> {
   tokens: Tokens
 }
@@ -42,11 +45,11 @@ interface Parts extends Omit<TusParts, 'creating'> {
 /** A lead's uploads, or one of them, as the server itself writes their addresses. */
 const ADDRESS = /^\/api\/leads\/([\w.-]+)\/uploads(?:\/([\w-]+))?$/
 
-export function tusRoutes({ config, tokens, db, ingest, ownership }: Parts): {
+export function tusRoutes({ config, tokens, db, ingest, ownership, events }: Parts): {
   direct: RequestHandler
   router: Router
 } {
-  const parts: TusParts = { config, db, ingest, ownership, creating: new Map() }
+  const parts: TusParts = { config, db, ingest, ownership, events, creating: new Map() }
   const door: TusDoor = { ...parts, engine: createEngine(engineOptions(parts, EXTENSIONS)) }
   return { direct: directly(door, tokens), router: routed(door, tokens) }
 }

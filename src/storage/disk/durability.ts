@@ -7,6 +7,7 @@ import { closeSync, fsync as fsyncCallback, openSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { timed } from '../../timing.ts'
 
 const fsync = promisify(fsyncCallback)
 
@@ -16,7 +17,7 @@ async function syncOnce(directory: string): Promise<void> {
   // Opening a directory that was just used, and closing it, touch no disk: cheaper done than sent to another thread.
   const fd = openSync(directory, 'r')
   try {
-    await fsync(fd)
+    await timed('sync', () => fsync(fd))
   } finally {
     closeSync(fd)
   }

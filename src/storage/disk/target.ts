@@ -1,6 +1,7 @@
 /** The file of one append: opened with its first write, synced, and its name too where it is new. */
 import { closeSync, constants, fdatasync as fsDatasync, openSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { timed } from '../../timing.ts'
 import { syncDirectory } from './durability.ts'
 
 const datasync = promisify(fsDatasync)
@@ -34,7 +35,8 @@ export class Target {
   }
 
   async sync(): Promise<void> {
-    if (this.fd !== undefined && !this.#isSynced) await datasync(this.fd)
+    const { fd } = this
+    if (fd !== undefined && !this.#isSynced) await timed('sync', () => datasync(fd))
   }
 
   async syncName(): Promise<void> {

@@ -6,6 +6,7 @@ import type { Hash } from 'node:crypto'
 import { fdatasync as fsDatasync, write as fsWrite, writev as fsWritev } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
+import { timed } from '../../timing.ts'
 import { giveBack } from '../give-back.ts'
 import type { ReadingTurn, ReadingTurns } from '../reading-turns.ts'
 import type { WriteOptions, Written } from '../staging.ts'
@@ -248,7 +249,7 @@ export class Writer {
     this.#writing = true
     const position = this.#position
     try {
-      await datasync(fd)
+      await timed('sync', () => datasync(fd))
       if (this.#synced === 0) await this.#options.onFirstCheckpoint()
       this.#synced = position
     } catch (error) {

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type * as Sdk from '@aws-sdk/client-s3'
 import type { Config } from '../../config/config.ts'
+import { timed } from '../../timing.ts'
 import { TruncatedBytes } from '../bytes.ts'
 import type { Entry } from '../entry.ts'
 import type { Described } from '../library.ts'
@@ -200,7 +201,7 @@ class S3Store implements ObjectStore {
   /** @param what in the words of an operator */
   async #ask<T>(what: string, request: Promise<T>): Promise<T> {
     try {
-      return await request
+      return await timed('store', () => request)
     } catch (error) {
       throw faultOf(error, `${what} in ${this.place}`)
     }
