@@ -92,6 +92,10 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
     const { ms } = await timed(take(b))
     expect(told).toEqual(['a'])
     expect(ms).toBeLessThan(PATIENCE_MS)
+    expect([a.counts, b.counts]).toEqual([
+      { waitedFor: 0, takenOver: 0 },
+      { waitedFor: 1, takenOver: 0 },
+    ])
   })
 
   test('a holder whose claim ended with its transaction tells those who wait', async () => {
@@ -112,6 +116,7 @@ describe.skipIf(!hasPostgres)('over PostgreSQL', () => {
     const deaf = await take(a)
     const { result: taken, ms } = await timed(take(b))
     expect(ms).toBeGreaterThan(PATIENCE_MS - 50)
+    expect(b.counts).toEqual({ waitedFor: 1, takenOver: 1 })
     await deaf.release()
     expect(await rows(url)).toEqual([{ upload_id: 'a', nonce: taken.nonce }])
     await db.write(...deaf.ended())
