@@ -7,6 +7,10 @@ import path from 'node:path'
 import { decodeJwt } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../src/cli/catalogue.ts'
+import { createOutput } from '../src/commands/output.ts'
+import { token as sign } from '../src/commands/token.ts'
+import { UsageError } from '../src/commands/usage-error.ts'
+import { readConfig } from '../src/config/config.ts'
 import { childEnvironment, NODE, runCommand } from './support/process.ts'
 import { record } from './support/recordings.ts'
 import { afterwards, jsonOf, startService } from './support/service.ts'
@@ -30,6 +34,17 @@ test('help names every command with what it does, and the version is that of the
   expect(listed).toEqual([...names, 'help'])
   const { version: packed } = JSON.parse(await readFile('package.json', 'utf8'))
   expect(version).toEqual({ code: 0, stdout: `${packed}\n`, stderr: '' })
+})
+
+test('help of each command has an example to copy, and its exit codes', async () => {
+  const told = all.map(async ({ name, examples: [[example]] }) => {
+    const { code, stdout, stderr } = await runCommand([...name.split(' '), '--help'], { dir })
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(new RegExp(`^Usage: call-recordings ${name}\\b`))
+    expect(stdout).toContain(`  call-recordings ${example}\n`)
+    expect(stdout).toMatch(/Exit codes:\n {2}0 /)
+  })
+  await Promise.all(told)
 })
 
 describe('--json', () => {
@@ -118,31 +133,17 @@ describe('what can not be undone', () => {
   })
 })
 
-describe('completion', () => {
-  test.for([
-    ['bash', /complete -F \w+ call-recordings/],
-    ['zsh', /#compdef call-recordings/],
-    ['fish', /complete -c call-recordings/],
-  ] as const)('of %s is printed', async ([shell, said]) => {
-    expect(await runCommand(['complete', shell], { dir })).toMatchObject({
-      code: 0,
-      stdout: expect.stringMatching(said),
-      stderr: '',
-    })
-  })
-
-  test('answers with the commands and options that begin so', async () => {
-    const [commands, options] = await Promise.all([
-      runCommand(['complete', '--', 've'], { dir }),
-      runCommand(['complete', '--', 'sweep', '--'], { dir }),
-    ])
-    expect(commands?.stdout).toMatch(/^verify\t/m)
-    expect(options?.stdout).toMatch(/^--dry-run\t[\s\S]*^--unknown\t/m)
-  })
-
-  test('of another shell is refused', async () => {
-    expect(await runCommand(['complete', 'tcsh'], { dir })).toMatchObject({ code: 2 })
-  })
+test('completion is printed for each shell, and answers with the commands and options that begin so', async () => {
+  const words = [['bash'], ['zsh'], ['fish'], ['tcsh'], ['--', 've'], ['--', 'sweep', '--']]
+  const [bash, zsh, fish, tcsh, commands, options] = await Promise.all(
+    words.map((each) => runCommand(['complete', ...each], { dir })),
+  )
+  expect(bash).toMatchObject({ code: 0, stdout: expect.stringMatching(/complete -F \w+ call-recordings/), stderr: '' })
+  expect(zsh).toMatchObject({ code: 0, stdout: expect.stringMatching(/#compdef call-recordings/), stderr: '' })
+  expect(fish).toMatchObject({ code: 0, stdout: expect.stringMatching(/complete -c call-recordings/), stderr: '' })
+  expect(tcsh).toMatchObject({ code: 2 })
+  expect(commands?.stdout).toMatch(/^verify\t/m)
+  expect(options?.stdout).toMatch(/^--dry-run\t[\s\S]*^--unknown\t/m)
 })
 
 describe('token', () => {
@@ -194,12 +195,14 @@ describe('token', () => {
   })
 
   test.for([
-    [['--sub', 'asha', '--role', 'admin'], /--role is `admin`: expected one of telecaller, supervisor, service/],
-    [['--sub', 'asha', '--for', '1 hour'], /--for is `1 hour`: expected a time such as/],
-    [['--sub', 'asha', '--for', '400d'], /at most 365d/],
-    [['--sub', 'a\nb'], /--sub is a name of 1 to 255 characters/],
-    [[], /required option '--sub <id>'/],
-  ] as const)('%j is refused', async ([words, said]) => {
-    expect(await token([...words])).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(said) })
+    [{ role: 'admin' }, /--role is `admin`: expected one of telecaller, supervisor, service/],
+    [{ for: '1 hour' }, /--for is `1 hour`: expected a time such as/],
+    [{ for: '400d' }, /at most 365d/],
+    [{ sub: 'a\nb' }, /--sub is a name of 1 to 255 characters/],
+  ] as const)('of %j is refused', async ([wrong, said]) => {
+    const options = { sub: 'asha', role: 'telecaller', for: '1h', yes: false, ...wrong }
+    const refused = sign(readConfig({}), options, createOutput(false))
+    await expect(refused).rejects.toThrow(said)
+    await expect(refused).rejects.toBeInstanceOf(UsageError)
   })
 })

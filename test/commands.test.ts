@@ -141,19 +141,6 @@ describe('backup', () => {
   })
 })
 
-test.for(['start', 'verify', 'backup', 'sweep', 'migrate', 'check-store'])(
-  '%s --help tells how it is called, with an example and its exit codes',
-  async (word) => {
-    const told = await runCommand([word, '--help'], { dir: tmpdir() })
-    expect(told).toMatchObject({
-      code: 0,
-      stdout: expect.stringContaining(`Usage: call-recordings ${word}`),
-      stderr: '',
-    })
-    expect(told.stdout).toMatch(/Examples?:\n {2}call-recordings \w[\s\S]*Exit codes:\n {2}0 /)
-  },
-)
-
 describe('a command on a place where no server was', () => {
   const commands = (parent: string) => [
     ['verify'],

@@ -21,6 +21,8 @@ export interface Call<Options> {
   output: Output
 }
 
+type Example = readonly [line: string, what: string]
+
 export interface Declaration<Options = object> {
   /** As it is typed: `verify`, `config check`. */
   name: string
@@ -29,7 +31,7 @@ export interface Declaration<Options = object> {
   /** What its help says beyond that: what it needs, what it never does. */
   about?: string
   /** A line to copy, and what it is for. */
-  examples: readonly (readonly [line: string, what: string])[]
+  examples: readonly [Example, ...Example[]]
   /** What exit code 1 tells. */
   fails: string
   /** Adds arguments and options; their `parse` throws commander's `InvalidArgumentError`. */

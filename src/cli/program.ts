@@ -23,8 +23,7 @@ function help({ about, examples, fails }: Declaration): string {
     ['1', fails],
     ['2', 'the command could not be understood, or may not be done so; nothing was done'],
   ])
-  const [first] = examples
-  const heading = first !== undefined && examples.length > 1 ? 'Examples:' : 'Example:'
+  const heading = examples.length > 1 ? 'Examples:' : 'Example:'
   // A long line of a command stays one, to be copied.
   const lines = examples.map(([line, what]) => `  ${NAME} ${line}\n      ${what}`).join('\n')
   return `${about ? `\n${about}\n` : ''}\n${heading}\n${lines}\n\nExit codes:\n${codes}`

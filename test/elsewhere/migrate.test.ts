@@ -364,7 +364,7 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     expect(res.headers.get('recording-id')).not.toBeNull()
   }, 120_000)
 
-  test('verify, sweep and backup over PostgreSQL and a bucket tell what is damaged, set aside, and to be kept', async () => {
+  test('doctor, verify, sweep and backup over PostgreSQL and a bucket tell what is there, damaged, set aside, and to be kept', async () => {
     const cloud = await elsewhere()
     const server = await start(cloud)
     const stored = await store(server, 5, (i) => 2_000 + i)
@@ -385,6 +385,14 @@ describe.skipIf(!hasS3 || !hasPostgres || isPostgres)('migrate', () => {
     expect(settings).toContain(`RECORDINGS_STORE="s3://${bucket.name}/calls"\n`)
     expect(settings).toContain('# RECORDINGS_PLAYBACK_LINK_SECRET= is a secret\n')
     expect(settings).not.toContain('the same for all instances')
+
+    const { port: PORT } = new URL(server.url)
+    const looked = await runCommand(['doctor'], { ...cloud, env: { ...cloud.env, PORT } })
+    expect(looked).toMatchObject({ code: 0, stderr: '' })
+    expect(looked.stdout).toMatch(/^ok +database .* answers; it knows 5 recordings/m)
+    expect(looked.stdout).toMatch(/^ok +store +s3:.* answers/m)
+    expect(looked.stdout).toMatch(/^ok +clock .* that of PostgreSQL are 0\.\d s apart$/m)
+    expect(looked.stdout).toMatch(/^ok +port .* which runs$/m)
 
     const [lost, short, kept] = objects.map(({ name }) => name) as [string, string, string]
     const s3Store = await connectS3(storeSettings(cloud))
