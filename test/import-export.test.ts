@@ -259,6 +259,8 @@ test('as programs, one reads what the other writes; Ctrl-C ends between two tran
   })
   child.stdin.write(`${out.stdout}${Array.from({ length: 300 }, (_, i) => `int-${i},a,,,,,\r\n`).join('')}`)
   await expect.poll(() => leadById(other.service.db, 'int-99'), { timeout: 30_000 }).toBeDefined()
+  // It reads no further once it has stopped.
+  child.stdin.on('error', () => {})
   child.kill('SIGINT')
   child.stdin.end(Array.from({ length: 30_000 }, (_, i) => `later-${i},a,,,,,\r\n`).join(''))
   const [code] = await once(child, 'close')
