@@ -1,4 +1,6 @@
 /** Leads and calls out of a CRM's files, and into files again. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -9,6 +11,7 @@ import { callLogById } from '../src/db/call-logs.ts'
 import { callLogsAfter, leadsAfter } from '../src/db/copying.ts'
 import { leadById } from '../src/db/leads.ts'
 import { newId } from '../src/ids.ts'
+import { childEnvironment, NODE, runCommand } from './support/process.ts'
 import { said } from './support/said.ts'
 import { afterwards, jsonOf, startService, type TestService } from './support/service.ts'
 
@@ -243,6 +246,32 @@ describe('import', () => {
     await imported(`lead_id,telecaller_id\n${leadId},telecaller-b\n`)
     expect([await ask(server.tokens.telecaller), await ask(server.tokens.other)]).toEqual([403, 200])
   })
+})
+
+test('as programs, one reads what the other writes; Ctrl-C ends between two transactions and says where', async () => {
+  const out = await runCommand(['export'], server)
+  expect(out).toMatchObject({ code: 0, stderr: '' })
+  const other = await startService()
+  const child = spawn(NODE, ['bin/call-recordings.js', 'import', '-', '--json'], { env: childEnvironment(other.dir) })
+  let stdout = ''
+  child.stdout.on('data', (data) => {
+    stdout += data
+  })
+  child.stdin.write(`${out.stdout}${Array.from({ length: 300 }, (_, i) => `int-${i},a,,,,,\r\n`).join('')}`)
+  await expect.poll(() => leadById(other.service.db, 'int-99'), { timeout: 30_000 }).toBeDefined()
+  // It reads no further once it has stopped.
+  child.stdin.on('error', () => {})
+  child.kill('SIGINT')
+  child.stdin.end(Array.from({ length: 30_000 }, (_, i) => `later-${i},a,,,,,\r\n`).join(''))
+  const [code] = await once(child, 'close')
+  const items = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(code).toBe(1)
+  expect(items).toContainEqual({ type: 'stopped', file: 'stdin', line: expect.any(Number) })
+  expect(items.at(-1)).toMatchObject({ type: 'result', ok: false, refused: 0 })
+  expect(await leadById(other.service.db, 'later-29999')).toBeUndefined()
 })
 
 describe('export', () => {

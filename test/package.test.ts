@@ -1,7 +1,7 @@
 /** What `npm pack` makes, unpacked where nothing is but the one package with machine code. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -85,6 +85,18 @@ test('its commands run', () => {
   expect(run('sweep', '--dry-run')).toMatchObject({ status: 0 })
   expect(run('migrate', '--to', path.join(folder, 'none')).stderr).toMatch(/none/)
   expect(run('check-store').stderr).toMatch(/RECORDINGS_STORE/)
+  const file = path.join(folder, 'crm.csv')
+  writeFileSync(file, 'lead_id,telecaller_id,call_log_id\npacked,asha,packed-call\n')
+  expect(run('import', file)).toMatchObject({ status: 0, stderr: '' })
+  expect(run('export').stdout).toMatch(/^packed,asha,/m)
+  const sound = path.resolve('test/fixtures/tone.mp3')
+  const of = ['--lead', 'packed', '--call-log', 'packed-call', '--server', url]
+  expect(run('upload', sound, ...of)).toMatchObject({
+    status: 0,
+    stderr: '',
+    stdout: expect.stringMatching(/^uploaded: /),
+  })
+  expect(run('list', 'recordings', '--lead', 'packed').stdout).toMatch(/tone\.mp3/)
 })
 
 test('asked for traces, whose packages are not installed, it says how they are', () => {
