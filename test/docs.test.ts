@@ -97,6 +97,8 @@ describe('docs/api.md', () => {
 
 describe('a command line in a document', () => {
   const commands = CATALOGUE.flatMap(([, each]) => each)
+  /** Every command's. */
+  const COMMON = ['--json', '--help', '--env-file']
   /** Those of code: what is said in prose may have the same words. */
   const linesIn = (page: string) =>
     (textOf(page).match(/```.*?```|`[^`\n]+`/gs) ?? []).flatMap((code) =>
@@ -112,7 +114,7 @@ describe('a command line in a document', () => {
     const command = new Command(name)
     const known = (shape?.(command) ?? command).options.map(({ long }) => long)
     const given = line.match(/(?<= )--[a-z-]+/g) ?? []
-    expect(given.filter((option) => ![...known, '--json', '--help'].includes(option))).toEqual([])
+    expect(given.filter((option) => ![...known, ...COMMON].includes(option))).toEqual([])
   })
 })
 

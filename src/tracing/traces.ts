@@ -9,7 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ConfigError } from '../config/config.ts'
 import { ServiceError } from '../errors.ts'
 import { type Log, maskTokens } from '../log.ts'
-import { routeName } from './route-names.ts'
+import { routeName } from './span-names.ts'
 
 /** As `peerDependencies` in package.json has them. */
 export const PACKAGES: Readonly<Record<string, string>> = {
