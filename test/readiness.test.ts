@@ -31,7 +31,7 @@ const reasons = (url: string) => asked(url).then((told) => told.reasons)
 
 test('docs/operating.md lists every reason, and no other', () => {
   const page = readFileSync('docs/operating.md', 'utf8')
-  const section = page.slice(page.indexOf('### Health'), page.indexOf('## What is promised'))
+  const section = page.slice(page.indexOf('### Health'), page.indexOf('## Traces'))
   const listed = Array.from(section.matchAll(/^\| `(\w+)` \| \S/gm), ([, reason]) => reason)
   expect(listed).toEqual(REASONS)
 })
