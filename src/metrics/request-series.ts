@@ -4,7 +4,7 @@
  */
 import { Counter, Histogram, type Registry } from 'prom-client'
 import type { RequestEnded } from '../http/request-log.ts'
-import { OTHER, routeNames } from './route-names.ts'
+import { OTHER, routeNames } from './address-patterns.ts'
 
 /** Seconds: a range from memory takes one, a finish with its syncs some tens, a body on a phone's line any number. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60]
