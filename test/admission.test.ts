@@ -29,12 +29,15 @@ test('one that comes alone begins at once, turn after turn', async () => {
   }
 })
 
-test('what changes nothing waits for no other request', () => {
+test('what only reads waits for no other request; what asks where an upload stands comes in its order', async () => {
   const { begun, admit } = admitted()
   for (let n = 0; n < 20; n++) admit('PATCH', 'patch')
-  admit('GET', 'get')
   admit('HEAD', 'head')
-  expect(begun.slice(-2)).toEqual(['get', 'head'])
+  admit('GET', 'get')
+  admit('OPTIONS', 'options')
+  expect(begun.slice(-2)).toEqual(['get', 'options'])
+  while (begun.length < 23) await turn()
+  expect(begun.at(-1)).toBe('head')
 })
 
 test('turns in which connections are taken begin nothing, until there are none any more', async () => {

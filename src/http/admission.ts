@@ -2,7 +2,7 @@
  * How many requests begin in one turn of the event loop: a few, so that a turn is short however many have come at once, and
  * what is quick is not kept waiting by what takes longer.
  *
- * Requests that change nothing are quick and begin at once. The others wait in the order in which they came. A turn in which
+ * Requests that only read are quick and begin at once. The others wait in the order in which they came. A turn in which
  * a connection was taken begins none: the system hands out one connection a turn, and a hundred that have come at once
  * would each wait for the work of those before it.
  */
@@ -12,7 +12,8 @@ const IN_ONE_TURN = 4
 /** For so long turns are left to new connections: a flood of them does not keep requests from beginning. */
 const LEFT_TO_CONNECTIONS_MS = 500
 
-const QUICK: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'OPTIONS'])
+/** No HEAD: of an upload it may finish it, and it comes after what its client has sent before. */
+const QUICK: ReadonlySet<string | undefined> = new Set(['GET', 'OPTIONS'])
 
 export class Admission {
   readonly #waiting: (() => void)[] = []
