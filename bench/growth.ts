@@ -61,7 +61,7 @@ const FIRST_AT_MS = Date.UTC(2026, 0, 1)
 const EVERY_MS = 1_000
 const SEEDED_BYTES = 64 * 1024
 
-const SEED = `
+export const SEED = `
 WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < @leads)
 INSERT INTO leads (id, telecaller_id, created_at_ms, updated_at_ms)
 SELECT 'lead-' || n, 'telecaller-' || (n % 100), @firstMs, @firstMs FROM number;

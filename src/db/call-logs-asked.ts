@@ -15,7 +15,7 @@ export interface CallLogsAsked {
 
 /** When a call was, or else when it was told; written as the indexes have it. */
 export const callTime = sql<number>`(case when ${callLogs.startedAtMs} is null then ${callLogs.createdAtMs} else ${callLogs.startedAtMs} end)`
-const order: Order = { value: callTime, id: callLogs.id, isDescending: true }
+const order: Order = { value: callTime, id: callLogs.id, isDescending: true, isExpression: true }
 export const aRecording = sql`(select recordings.id from recordings where recordings.call_log_id = call_logs.id limit 1)`
 const owner = sql`(select leads.telecaller_id from leads where leads.id = call_logs.lead_id)`
 

@@ -30,7 +30,7 @@ export interface RecordingsAsked {
 }
 
 /** Those that can be put in an order that no index has, for one page. */
-export const MOST_SORTED = 10_000
+export const MOST_SORTED = 5_000
 
 const ofCall = (column: SQL) => sql`(select ${column} from call_logs where call_logs.id = recordings.call_log_id)`
 const callStartedAt = ofCall(sql`call_logs.started_at_ms`)

@@ -30,7 +30,7 @@ export interface Figures {
 }
 
 /** Recordings, and calls, that a period may have. */
-export const MOST_COUNTED = 20_000
+export const MOST_COUNTED = 10_000
 /** Counted in one statement: while SQLite does, nobody else has a turn. */
 const STEP = 4_000
 
@@ -38,6 +38,7 @@ const STEP = 4_000
 interface Counted {
   table: SQL
   time: SQL<number>
+  isExpression: boolean
   id: SQL
   leadId: SQL
   telecaller: SQL
@@ -47,6 +48,7 @@ interface Counted {
 const RECORDINGS: Counted = {
   table: sql`recordings`,
   time: sql<number>`recordings.created_at_ms`,
+  isExpression: false,
   id: sql`recordings.id`,
   leadId: sql`recordings.lead_id`,
   telecaller: sql`recordings.telecaller_id`,
@@ -60,6 +62,7 @@ const CALLS: Counted = {
   table: sql`call_logs`,
   // Written as the indexes have it.
   time: sql<number>`(case when call_logs.started_at_ms is null then call_logs.created_at_ms else call_logs.started_at_ms end)`,
+  isExpression: true,
   id: sql`call_logs.id`,
   leadId: sql`call_logs.lead_id`,
   telecaller: sql`(select leads.telecaller_id from leads where leads.id = call_logs.lead_id)`,
@@ -81,8 +84,8 @@ type Group = Record<string, string | number>
 
 /** The two questions about rows of a range: the place so many behind the first, and the figures of their groups. */
 function questions(counted: Counted, { ownerId, grouping }: StatisticsAsked) {
-  const { table, time, id, leadId, figures } = counted
-  const order: Order = { value: time, id, isDescending: false }
+  const { table, time, isExpression, id, leadId, figures } = counted
+  const order: Order = { value: time, id, isDescending: false, isExpression }
   // The telecaller's leads first: in SQLite a cross join is done in the order that it is written in.
   const from = ownerId === undefined ? table : sql`leads cross join ${table}`
   const isOwn = ownerId === undefined ? undefined : sql`leads.telecaller_id = ${ownerId} and ${leadId} = leads.id`

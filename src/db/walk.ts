@@ -19,12 +19,14 @@ export interface Order {
   value: SQLWrapper
   id: SQLWrapper
   isDescending: boolean
+  /** Whether the value is an expression that the index is made of: SQLite enters that by the value alone. */
+  isExpression?: boolean
 }
 
 /** Rows that are looked at in one statement: while SQLite does, nobody else has a turn. */
 const STEP = 2_000
 /** Rows that are looked at for one page. */
-const MOST_LOOKED_AT = 16_000
+const MOST_LOOKED_AT = 4_000
 
 export interface Walk<Row> {
   order: Order
@@ -52,15 +54,14 @@ export const aheadOf = (value: number | undefined): Place | undefined =>
   value === undefined ? undefined : { value, id: '' }
 
 /** A condition on rows: behind one place, and no farther than another. As row values, which an index is entered by. */
-export function within(
-  { value, id, isDescending }: Order,
-  behind: Place | undefined,
-  to: Place | undefined,
-): SQL | undefined {
+export function within(order: Order, behind: Place | undefined, to: Place | undefined): SQL | undefined {
+  const { value, id, isDescending, isExpression } = order
   const key = sql`(${value}, ${id})`
   const isBehind = isDescending ? sql`<` : sql`>`
   const isNoFarther = isDescending ? sql`>=` : sql`<=`
   return and(
+    behind && isExpression ? sql`${value} ${isBehind}= ${behind.value}` : undefined,
+    to && isExpression ? sql`${value} ${isNoFarther} ${to.value}` : undefined,
     behind && sql`${key} ${isBehind} (${behind.value}, ${behind.id})`,
     to && sql`${key} ${isNoFarther} (${to.value}, ${to.id})`,
   )
