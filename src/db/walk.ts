@@ -85,18 +85,19 @@ export async function pageOf<Row>(
   db: Reading,
   walk: Walk<Row>,
   { after, limit }: { after: Place | undefined; limit: number },
+  { step, most } = { step: STEP, most: MOST_LOOKED_AT },
 ): Promise<Page<Row>> {
   const rows: Row[] = []
   let { behind, to } = boundsOf(walk, after)
-  for (let lookedAt = 0; ; lookedAt += STEP) {
+  for (let lookedAt = 0; ; lookedAt += step) {
     if (lookedAt > 0) await othersTurn()
-    const end = walk.isSifted ? await db.get(walk.placed(within(walk.order, behind, to), STEP - 1)) : undefined
+    const end = walk.isSifted ? await db.get(walk.placed(within(walk.order, behind, to), step - 1)) : undefined
     const range = within(walk.order, behind, end ?? to)
     rows.push(...(await db.all(walk.rows(range, limit + 1 - rows.length))))
     const last = rows[limit - 1]
     if (rows.length > limit && last) return { rows: rows.slice(0, limit), next: walk.placeOf(last) }
     if (!end) return { rows, next: undefined }
-    if (lookedAt + STEP >= MOST_LOOKED_AT) return { rows, next: end }
+    if (lookedAt + step >= most) return { rows, next: end }
     behind = end
   }
 }

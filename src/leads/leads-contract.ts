@@ -1,9 +1,15 @@
 /** The routes of leads and call logs, as the contract describes them. */
 import { z } from 'zod'
 import { callLogId, json, jsonBody, leadId, type Paths, refusals } from '../http/contract.ts'
-import { callLogAnswer, leadAnswer } from './routes.ts'
 import { callLogsQuery, leadsQuery } from './lists.ts'
-import { callLogsAnswer, countedLeadAnswer, leadsAnswer, recordedCallAnswer } from './routes.ts'
+import {
+  callLogAnswer,
+  callLogsAnswer,
+  countedLeadAnswer,
+  leadAnswer,
+  leadsAnswer,
+  recordedCallAnswer,
+} from './routes.ts'
 import { callLogBody, leadBody } from './writes.ts'
 
 const LEFT_OUT = 'What is left out stays as it is, and null clears it. For the role `service` alone.'
