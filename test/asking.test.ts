@@ -173,7 +173,8 @@ describe('recordings across leads', () => {
         async (filters, sort, limit, who) => {
           const query = new URLSearchParams({ ...(filters as Record<string, string>), sort, limit: String(limit) })
           const pages = await pagesOf(`/api/recordings?${query}`, 'recordings', tokens[who as keyof typeof tokens])
-          const owner = { telecaller: 'telecaller-a', other: 'telecaller-b' }[who]
+          const owners: Record<string, string> = { telecaller: 'telecaller-a', other: 'telecaller-b' }
+          const owner = owners[who]
           expect(pages.flat()).toEqual(expected(filters as Record<string, string>, sort, owner))
           expect(pages.slice(0, -1).filter(({ length }) => length !== limit)).toEqual([])
         },
@@ -359,7 +360,14 @@ describe('figures', () => {
     ] as const) {
       const sums = new Map<string, Record<string, unknown>>()
       const add = (key: string, figures: Record<string, number>) => {
-        const none = { key, recordings: 0, seconds: 0, bytes: 0, calls: 0, calls_without_recording: 0 }
+        const none: Record<string, unknown> = {
+          key,
+          recordings: 0,
+          seconds: 0,
+          bytes: 0,
+          calls: 0,
+          calls_without_recording: 0,
+        }
         const group = sums.get(key) ?? none
         for (const [name, value] of Object.entries(figures)) group[name] = Number(group[name]) + value
         sums.set(key, group)
