@@ -2,6 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 /** Of `npm test`, the files that ask a service as clients do; what needs neither a database nor a store is not asked twice. */
 const OVER_BOTH = [
+  'asking',
   'auth',
   'deletion',
   'ends',

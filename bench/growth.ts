@@ -9,7 +9,7 @@ import type { Connection } from './connection.ts'
 import { figure, median, table, withSpread } from './figures.ts'
 import { type Load, type Operation, type Run, run } from './load.ts'
 import { measure, type Options } from './measure.ts'
-import { abilitiesOfOurs, asTelecaller, LEAD, ours, RECORDINGS, startOurs, TELECALLER } from './ours.ts'
+import { abilitiesOfOurs, asSupervisor, asTelecaller, LEAD, ours, RECORDINGS, startOurs, TELECALLER } from './ours.ts'
 import { sendFile, tusExpress } from './peers.ts'
 import { perSecond, type Work } from './work.ts'
 
@@ -124,6 +124,41 @@ interface Step {
   operation: Operation
 }
 
+const atMs = (n: number) => new Date(FIRST_AT_MS + n * EVERY_MS).toISOString()
+
+/** What a supervisor asks, some of it of rows that are few or none. */
+function questions(headers: Record<string, string>, load: Load): Step[] {
+  const asked: [name: string, path: string][] = [
+    ['leads', '/api/leads?limit=200'],
+    ['leads, by a name that none has', '/api/leads?q=none'],
+    ['a lead', `/api/leads/${LEAD}`],
+    ['calls', `/api/leads/${LEAD}/call-logs`],
+    ['calls without a recording, of which there are none', `/api/leads/${LEAD}/call-logs?has_recording=false`],
+    ['recordings', '/api/recordings'],
+    ['recordings, oldest first', '/api/recordings?sort=oldest'],
+    ['recordings of a period', `/api/recordings?since=${atMs(100)}&until=${atMs(190)}`],
+    ['recordings of a telecaller', `/api/recordings?telecaller_id=${TELECALLER}`],
+    ['recordings with these bytes', `/api/recordings?sha256=${'0'.repeat(64)}`],
+    [
+      'recordings that no filter leaves',
+      '/api/recordings?direction=inbound&min_seconds=1&q=none&call_since=2026-01-01T00:00:00Z',
+    ],
+    ['recordings, longest first, of a period', `/api/recordings?sort=longest&until=${atMs(5_000)}`],
+    ...['telecaller', 'day', 'lead'].map((by): [string, string] => [
+      `figures by ${by}, of 10,000 recordings`,
+      `/api/statistics?until=${atMs(10_000)}&group_by=${by}`,
+    ]),
+  ]
+  return asked.map(([name, path]) => ({
+    name,
+    load,
+    operation: async (connection) => {
+      await connection.ask(200, { method: 'GET', path, headers, keep: true })
+      return async () => {}
+    },
+  }))
+}
+
 async function stepsOf(port: number, dataDir: string, count: number, seconds: number): Promise<Step[]> {
   const headers = await asTelecaller()
   const anyOfMine = () => 2 * Math.floor((Math.random() * count) / 2)
@@ -178,6 +213,7 @@ async function stepsOf(port: number, dataDir: string, count: number, seconds: nu
         return async () => {}
       },
     },
+    ...questions(await asSupervisor(), one),
     { name: 'upload 4 KiB, POST + PATCH', load: one, operation: inTwo(wav(4096)) },
     { name: 'the same, 16 at once', load: { connections: 16, seconds }, operation: inTwo(wav(4096)) },
   ]

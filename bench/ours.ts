@@ -31,6 +31,7 @@ async function bearer(claims: Record<string, unknown>): Promise<Headers> {
 }
 
 export const asTelecaller = () => bearer({ sub: TELECALLER })
+export const asSupervisor = () => bearer({ sub: 'supervisor-of-the-bench', role: 'supervisor' })
 
 function startArguments(): string[] {
   const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: Headers }

@@ -4,7 +4,7 @@
 import cors from 'cors'
 import express, { type Express } from 'express'
 import { required } from './auth/required.ts'
-
+import { meRoutes } from './auth/routes.ts'
 import { openUploads } from './doors/open-uploads.ts'
 import { recordingsPost } from './doors/recordings-post.ts'
 import { tusErrors, tusRoutes } from './doors/tus/routes.ts'
@@ -22,6 +22,7 @@ import type { Metrics } from './metrics/metrics.ts'
 import { metricsRoutes } from './metrics/routes.ts'
 import { playbackRoutes } from './playback/playback.ts'
 import { recordingRoutes } from './recordings/recordings.ts'
+import { askingRoutes } from './recordings/routes.ts'
 import type { Service } from './service.ts'
 
 /** What a page on another origin may read of an answer; browsers hide all else. */
@@ -95,7 +96,9 @@ export function createApp(service: Service, metrics?: Metrics): Express {
   app.use('/api/leads/:leadId/recordings', recordingsPost(service))
   app.use('/api', required(tokens))
   app.use('/api', letBody)
+  app.use('/api', meRoutes())
   app.use('/api', leadRoutes({ db, clock }))
+  app.use('/api', askingRoutes({ config, db }))
   app.use('/api/leads/:leadId/recordings', recordingRoutes({ config, db, library, events, step: ingest.step }))
   app.use(contractRoutes(config))
   app.use(metricsRoutes(config.metrics, metrics))

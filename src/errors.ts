@@ -11,6 +11,7 @@ export const STATUS = {
   invalid_parameter: 400,
   missing_parameter: 400,
   unknown_parameter: 400,
+  too_broad: 400,
   invalid_metadata: 400,
   invalid_length: 400,
   invalid_checksum_algorithm: 400,

@@ -5,7 +5,7 @@ import { Command } from 'commander'
 import type { Request } from 'express'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../src/cli/catalogue.ts'
-import type { Recording } from '../src/db/schema.ts'
+import type { ShownRecording } from '../src/db/recordings-shown.ts'
 import { type ErrorCode, STATUS } from '../src/errors.ts'
 import { MEANING } from '../src/http/error-meanings.ts'
 import { isId } from '../src/ids.ts'
@@ -90,7 +90,11 @@ describe('docs/api.md', () => {
       mediaCheck: row.media_check,
       playsInBrowsers: row.plays_in_browsers,
       createdAtMs: Date.parse(created_at),
-    } as Recording
+      leadName: row.lead_name,
+      callStartedAtMs: Date.parse(row.call.started_at),
+      callDurationSeconds: row.call.duration_seconds,
+      callDirection: row.call.direction,
+    } as ShownRecording
     expect(JSON.stringify(recordingJson(recording, req, undefined), null, 2)).toBe(shown.trim())
   })
 })

@@ -68,6 +68,12 @@ type RemoteKeys = ReturnType<typeof createRemoteJWKSet>
 
 const isRemote = (keys: Keys): keys is RemoteKeys => typeof keys === 'function' && 'reload' in keys
 
+/** So many characters of a name are remembered with a token. */
+const MAX_NAME_LENGTH = 255
+
+const nameIn = ({ name }: JWTPayload): string | undefined =>
+  typeof name === 'string' && name !== '' ? name.slice(0, MAX_NAME_LENGTH).toWellFormed() : undefined
+
 type VerifyOptions = NonNullable<Parameters<typeof jwtVerify>[2]>
 
 /** A token that names no key is tried with each that may be meant. */
@@ -98,7 +104,8 @@ export async function createTokens(config: Config['auth'], clock: Clock): Promis
     const role = payload.role ?? 'telecaller'
     if (!isCallerId(payload.sub)) throw notValid('sub: it is not 1 to 255 characters without control characters')
     if (!ROLES.includes(role as Role)) throw notValid(`role: it is none of ${ROLES.join(', ')}`)
-    return { id: payload.sub, role: role as Role }
+    const name = nameIn(payload)
+    return { id: payload.sub, role: role as Role, ...(name !== undefined && { name }) }
   }
 
   async function verify(token: string): Promise<JWTPayload> {

@@ -25,13 +25,37 @@ export const OPEN_STATES: (typeof UPLOAD_STATES)[number][] = ['receiving', 'fini
 
 /** The tables, over the columns of a dialect. */
 export const tables = ({ table, text, integer, real, boolean, index, uniqueIndex, primaryKey, indexesTimes }: Kit) => {
-  const leads = table('leads', {
-    id: text().primaryKey(),
-    telecallerId: text('telecaller_id').notNull(),
-    name: text(),
-    createdAtMs: integer('created_at_ms').notNull(),
-    updatedAtMs: integer('updated_at_ms').notNull(),
-  })
+  const leads = table(
+    'leads',
+    {
+      id: text().primaryKey(),
+      telecallerId: text('telecaller_id').notNull(),
+      name: text(),
+      createdAtMs: integer('created_at_ms').notNull(),
+      updatedAtMs: integer('updated_at_ms').notNull(),
+    },
+    (t) => [
+      index('leads_newest').on(t.createdAtMs, t.id),
+      index('leads_telecaller').on(t.telecallerId, t.createdAtMs, t.id),
+      index('leads_updated').on(t.updatedAtMs, t.id),
+    ],
+  )
+
+  /**
+   * How many recordings a lead has: the sum of its parts. Triggers keep them, so that they are right whoever writes a
+   * recording or removes one, an instance of the version before too. Transactions that count at once have parts of their own.
+   */
+  const leadTotals = table(
+    'lead_totals',
+    {
+      leadId: text('lead_id')
+        .notNull()
+        .references(() => leads.id, { onDelete: 'cascade' }),
+      part: integer().notNull(),
+      recordings: integer().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.leadId, t.part] })],
+  )
 
   const callLogs = table(
     'call_logs',
@@ -46,7 +70,18 @@ export const tables = ({ table, text, integer, real, boolean, index, uniqueIndex
       createdAtMs: integer('created_at_ms').notNull(),
       updatedAtMs: integer('updated_at_ms').notNull(),
     },
-    (t) => [index('call_logs_lead').on(t.leadId)],
+    (t) => [
+      // By the time of the call, or else by when it was told.
+      index('call_logs_of_lead').on(
+        t.leadId,
+        sql`(case when started_at_ms is null then created_at_ms else started_at_ms end)`,
+        t.id,
+      ),
+      index('call_logs_newest').on(
+        sql`(case when started_at_ms is null then created_at_ms else started_at_ms end)`,
+        t.id,
+      ),
+    ],
   )
 
   const uploads = table(
@@ -146,6 +181,9 @@ export const tables = ({ table, text, integer, real, boolean, index, uniqueIndex
       uniqueIndex('recordings_path').on(t.path),
       index('recordings_newest').on(t.leadId, t.createdAtMs, t.id),
       index('recordings_call_log').on(t.callLogId, t.createdAtMs, t.id),
+      index('recordings_all').on(t.createdAtMs, t.id),
+      index('recordings_telecaller').on(t.telecallerId, t.createdAtMs, t.id),
+      index('recordings_sha256').on(t.sha256, t.createdAtMs, t.id),
     ],
   )
 
@@ -188,10 +226,11 @@ export const tables = ({ table, text, integer, real, boolean, index, uniqueIndex
     },
     (t) => [primaryKey({ columns: [t.uploadId, t.key] })],
   )
-  return { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts }
+  return { leads, leadTotals, callLogs, uploads, chunks, recordings, tombstones, segments, attempts }
 }
 
-export const { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } = tables(sqliteKit)
+export const { leads, leadTotals, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } =
+  tables(sqliteKit)
 
 export type Lead = typeof leads.$inferSelect
 export type CallLog = typeof callLogs.$inferSelect

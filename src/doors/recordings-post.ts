@@ -7,6 +7,7 @@ import { callerOf, required } from '../auth/required.ts'
 import type { Tokens } from '../auth/tokens.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
+import { shownOf } from '../db/recordings-shown.ts'
 import type { Lead } from '../db/schema.ts'
 import { ServiceError, typeNotTaken } from '../errors.ts'
 import { letBodyCome } from '../http/early-answers.ts'
@@ -40,6 +41,7 @@ interface Parts {
 
 /** What the two doors work with. */
 interface Doors {
+  db: Database
   publicUrl: URL | undefined
   bodies: Bodies
   legacy: ActionParts
@@ -63,6 +65,7 @@ interface Context {
 export function recordingsPost({ config, tokens, db, ingest, ownership, space }: Parts): Router {
   const { maxBytes, maxChunkSize, chunkSize } = config.uploads
   const doors: Doors = {
+    db,
     publicUrl: config.publicUrl,
     bodies: new Bodies({ staging: ingest.staging, space }),
     legacy: {
@@ -125,7 +128,7 @@ async function takeForm(doors: Doors, context: Context, boundary: string): Promi
     if (file) {
       assertGivenOnce(repeated, simpleForm.shape)
       const recording = await file.complete(checked(simpleForm, fields).call_log_id)
-      answer(doors, context, { recording })
+      await answer(doors, context, { recording })
       return
     }
     if (fields.action === undefined) throw new ServiceError('missing_parameter', 'The form has no file.')
@@ -159,13 +162,13 @@ async function perform(doors: Doors, context: Context, request: LegacyRequest): 
   const uploadId = (request.params as { upload_id?: unknown } | null)?.upload_id
   if (isId(uploadId)) res.locals.uploadId = uploadId
   const asking = { caller, lead, signal, idempotencyKey: req.headers['idempotency-key'] }
-  answer(doors, context, await act(doors.legacy, asking, request))
+  await answer(doors, context, await act(doors.legacy, asking, request))
 }
 
-function answer({ publicUrl }: Doors, { req, res }: Context, outcome: Outcome): void {
+async function answer({ db, publicUrl }: Doors, { req, res }: Context, outcome: Outcome): Promise<void> {
   if ('recording' in outcome) {
     res.locals.recordingId = outcome.recording.id
-    res.status(200).json(recordingJson(outcome.recording, req, publicUrl))
+    res.status(200).json(recordingJson(await shownOf(db, outcome.recording), req, publicUrl))
     return
   }
   if (outcome.path !== undefined) res.location(addressOf(req, publicUrl, outcome.path))

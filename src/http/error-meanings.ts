@@ -8,6 +8,7 @@ export const MEANING: Readonly<Record<ErrorCode, string>> = {
   invalid_parameter: 'a value that is not accepted',
   missing_parameter: 'a field, header or file that is required',
   unknown_parameter: 'a field or query parameter that the route does not know',
+  too_broad: 'the question is of more than can be answered in time; the sentence says which filter it needs',
   invalid_metadata: "`Upload-Metadata` can't be read",
   invalid_length: 'a length that is missing, spoilt, or not the one told before',
   invalid_checksum_algorithm: '`Upload-Checksum` of an algorithm that is not offered',

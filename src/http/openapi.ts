@@ -3,6 +3,7 @@
  * schemas that validate them, answers by the schemas that type them.
  */
 import { createDocument } from 'zod-openapi'
+import { mePaths } from '../auth/me-contract.ts'
 import { openUploadsPaths } from '../doors/open-uploads-contract.ts'
 import { recordingsPostPaths } from '../doors/recordings-post-contract.ts'
 import { tusPaths } from '../doors/tus/tus-contract.ts'
@@ -17,6 +18,7 @@ import { healthPaths } from './health-contract.ts'
 import { problemAnswer } from './problem.ts'
 
 const ROOMS: readonly Paths[] = [
+  mePaths,
   leadPaths,
   tusPaths,
   openUploadsPaths,

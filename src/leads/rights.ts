@@ -15,7 +15,14 @@ export type Role = (typeof ROLES)[number]
 export interface Caller {
   id: string
   role: Role
+  /** As the token has it. */
+  name?: string
 }
+
+/** Whose leads alone a caller may see; undefined for those who may see all. */
+export const ownerOf = ({ id, role }: Caller): string | undefined => (role === 'telecaller' ? id : undefined)
+
+export const leadNotFound = () => new ServiceError('lead_not_found', 'There is no such lead.')
 
 /** What a caller wants of a lead: `upload` brings bytes in, `use` lists, plays and deletes, `write` changes the lead itself. */
 export type Act = 'upload' | 'use' | 'write'
@@ -36,7 +43,7 @@ export async function leadFor(db: Reading, caller: Caller, leadId: string, act: 
     throw new ServiceError('forbidden', 'Only the CRM itself may write leads and call logs.')
   }
   const lead = isId(leadId) ? await leadById(db, leadId) : undefined
-  if (!lead) throw new ServiceError('lead_not_found', 'There is no such lead.')
+  if (!lead) throw leadNotFound()
   assertMay(caller, lead, act)
   return lead
 }
@@ -58,7 +65,7 @@ export interface Claim {
  */
 export const stillMay = ({ caller, act, leadId, callLogId = null }: Claim): Statement =>
   leadStands({ leadId, callLogId }, (found) => {
-    if (!found) throw new ServiceError('lead_not_found', 'There is no such lead.')
+    if (!found) throw leadNotFound()
     assertMay(caller, found, act)
     if (callLogId !== null && found.callIsOf !== leadId) throw callLogNotFound()
     return true

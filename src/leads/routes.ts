@@ -9,10 +9,21 @@ import { callerOf } from '../auth/required.ts'
 import type { Clock } from '../clock.ts'
 import { callLogById } from '../db/call-logs.ts'
 import type { Database, Reading } from '../db/database.ts'
+import type { CountedLead } from '../db/leads-asked.ts'
 import type { CallLog, Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { bodyOf, checked, takesNoQuery } from '../http/request.ts'
+import { nextCursorAnswer } from '../http/paging.ts'
+import { bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
 import { isId } from '../ids.ts'
+import {
+  type CallWithRecordings,
+  callLogsFor,
+  callLogsQuery,
+  leadShownTo,
+  leadsFor,
+  leadsQuery,
+  withRecordings,
+} from './lists.ts'
 import { callLogNotFound, leadFor } from './rights.ts'
 import { callLogBody, callLogWritten, idSchema, leadBody, leadWritten } from './writes.ts'
 
@@ -29,6 +40,14 @@ export const leadAnswer = z
   })
   .meta({ id: 'Lead' })
 
+/** The same, with what there is of its recordings. */
+export const countedLeadAnswer = leadAnswer
+  .extend({ recordings: z.int().min(0), last_recording_at: time.nullable() })
+  .meta({ id: 'CountedLead' })
+export const leadsAnswer = z
+  .object({ leads: z.array(countedLeadAnswer), next_cursor: nextCursorAnswer })
+  .meta({ id: 'Leads' })
+
 /** A call with a lead, as clients see it. */
 export const callLogAnswer = z
   .object({
@@ -41,6 +60,14 @@ export const callLogAnswer = z
     updated_at: time,
   })
   .meta({ id: 'CallLog' })
+
+/** The same, with its recordings. */
+export const recordedCallAnswer = callLogAnswer
+  .extend({ recordings: z.array(idSchema).describe('Their ids, the oldest first; of more than 200, these.') })
+  .meta({ id: 'RecordedCall' })
+export const callLogsAnswer = z
+  .object({ call_logs: z.array(recordedCallAnswer), next_cursor: nextCursorAnswer })
+  .meta({ id: 'CallLogs' })
 
 const timestamp = (ms: number) => new Date(ms).toISOString()
 
@@ -62,8 +89,51 @@ const callLogJson = (callLog: CallLog): z.infer<typeof callLogAnswer> => ({
   updated_at: timestamp(callLog.updatedAtMs),
 })
 
+const countedLeadJson = ({
+  recordings,
+  lastRecordingAtMs,
+  ...lead
+}: CountedLead): z.infer<typeof countedLeadAnswer> => ({
+  ...leadJson(lead),
+  recordings,
+  last_recording_at: lastRecordingAtMs === null ? null : timestamp(lastRecordingAtMs),
+})
+
+const callWithRecordingsJson = ({
+  recordings,
+  ...callLog
+}: CallWithRecordings): z.infer<typeof recordedCallAnswer> => ({
+  ...callLogJson(callLog),
+  recordings: [...recordings],
+})
+
+function reading(router: Router, db: Database): void {
+  router.get('/leads', async (req, res) => {
+    const { rows, nextCursor } = await leadsFor(db, callerOf(res), queryOf(leadsQuery, req))
+    res.json({ leads: rows.map(countedLeadJson), next_cursor: nextCursor })
+  })
+
+  router.get('/leads/:leadId', takesNoQuery, async (req, res) => {
+    res.json(countedLeadJson(await leadShownTo(db, callerOf(res), req.params.leadId)))
+  })
+
+  router.get('/leads/:leadId/call-logs', async (req, res) => {
+    const caller = callerOf(res)
+    const lead = await leadFor(db, caller, req.params.leadId, 'use')
+    const { rows, nextCursor } = await callLogsFor(db, caller, lead, queryOf(callLogsQuery, req))
+    res.json({ call_logs: rows.map(callWithRecordingsJson), next_cursor: nextCursor })
+  })
+
+  router.get('/leads/:leadId/call-logs/:callLogId', takesNoQuery, async (req, res) => {
+    const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
+    const call = await callLogOf(db, lead.id, req.params.callLogId)
+    res.json((await withRecordings(db, [call])).map(callWithRecordingsJson)[0])
+  })
+}
+
 export function leadRoutes({ db, clock }: { db: Database; clock: Clock }): Router {
   const router = Router()
+  reading(router, db)
   const parsed = json({ limit: '64kb' })
 
   router.put('/leads/:leadId', takesNoQuery, parsed, async (req, res) => {

@@ -1,11 +1,33 @@
 /** The routes of recordings, but for playback, as the contract describes them. */
 import { z } from 'zod'
 import { json, leadId, type Paths, recordingId, refusals } from '../http/contract.ts'
+import { recordingsQuery, statisticsAnswer, statisticsQuery } from './asking.ts'
 import { listQuery, recordingAnswer, recordingsAnswer } from './recordings.ts'
 
 const path = z.object({ lead_id: leadId, recording_id: recordingId })
 
+const SHORT = 'A page may be shorter than `limit`, or empty, and not the last: `next_cursor` tells.'
+
 export const recordingPaths: Paths = {
+  '/api/recordings': {
+    get: {
+      operationId: 'askRecordings',
+      tags: ['recordings'],
+      summary: 'Recordings across leads, the newest first; of a telecaller, those of their own leads',
+      description: SHORT,
+      requestParams: { query: recordingsQuery },
+      responses: { 200: json('A page of them.', recordingsAnswer), ...refusals('invalid_parameter', 'too_broad') },
+    },
+  },
+  '/api/statistics': {
+    get: {
+      operationId: 'statistics',
+      tags: ['recordings'],
+      summary: 'Figures of a period, by telecaller, day or lead; of a telecaller, those of their own leads',
+      requestParams: { query: statisticsQuery },
+      responses: { 200: json('The figures.', statisticsAnswer), ...refusals('invalid_parameter', 'too_broad') },
+    },
+  },
   '/api/leads/{lead_id}/recordings': {
     get: {
       operationId: 'listRecordings',

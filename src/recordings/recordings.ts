@@ -6,19 +6,16 @@ import { z } from 'zod'
 import { callerOf } from '../auth/required.ts'
 import type { Config } from '../config/config.ts'
 import type { Database, Reading } from '../db/database.ts'
-import { recordingById, recordingsOfLead } from '../db/recordings.ts'
-import type { Recording } from '../db/schema.ts'
+import { type ShownRecording, shownById } from '../db/recordings-shown.ts'
 import type { Events } from '../events.ts'
-import { wholeNumberInText } from '../http/plain-words.ts'
+import { nextCursorAnswer } from '../http/paging.ts'
 import { addressOf, queryOf, takesNoQuery } from '../http/request.ts'
-import { ID_PATTERN, isId } from '../ids.ts'
+import { isId } from '../ids.ts'
 import { leadFor } from '../leads/rights.ts'
 import { typeMostlyPlays } from '../media/codecs.ts'
 import type { Library } from '../storage/library.ts'
+import { type RecordingsPage, recordingsFor, recordingsQuery } from './asking.ts'
 import { deleteRecording, recordingNotFound } from './deletion.ts'
-
-const DEFAULT_LIMIT = 50
-const MAX_LIMIT = 200
 
 export const recordingPath = (leadId: string, recordingId: string) => `/api/leads/${leadId}/recordings/${recordingId}`
 
@@ -39,18 +36,26 @@ export const recordingAnswer = z
     plays_in_browsers: z.boolean(),
     created_at: z.iso.datetime(),
     url: z.string().describe('Where it plays.'),
+    call: z
+      .object({
+        started_at: z.iso.datetime().nullable(),
+        duration_seconds: z.number().nullable(),
+        direction: z.enum(['inbound', 'outbound']).nullable(),
+      })
+      .describe('As the CRM has told of it.'),
+    lead_name: z.string().nullable(),
   })
   .meta({ id: 'Recording' })
 
 export const recordingsAnswer = z
   .object({
     recordings: z.array(recordingAnswer),
-    next_cursor: z.string().nullable().describe('Of the next page; null on the last one.'),
+    next_cursor: nextCursorAnswer,
   })
   .meta({ id: 'Recordings' })
 
 export const recordingJson = (
-  recording: Recording,
+  recording: ShownRecording,
   req: Request,
   publicUrl: URL | undefined,
 ): z.infer<typeof recordingAnswer> => ({
@@ -69,29 +74,29 @@ export const recordingJson = (
     recording.playsInBrowsers ?? (recording.mediaCheck === 'ok' && typeMostlyPlays(recording.contentType)),
   created_at: new Date(recording.createdAtMs).toISOString(),
   url: addressOf(req, publicUrl, recordingPath(recording.leadId, recording.id)),
+  call: {
+    started_at: recording.callStartedAtMs === null ? null : new Date(recording.callStartedAtMs).toISOString(),
+    duration_seconds: recording.callDurationSeconds,
+    direction: recording.callDirection,
+  },
+  lead_name: recording.leadName,
 })
 
-/** A cursor is the last recording seen: its time and its id. */
-const cursorOf = (recording: Recording) => Buffer.from(`${recording.createdAtMs} ${recording.id}`).toString('base64url')
-
-const cursorSchema = z.string().transform((text, context) => {
-  const [, ms, id] = /^(\d{1,16}) ([A-Za-z0-9_-]{1,64})$/.exec(Buffer.from(text, 'base64url').toString('latin1')) ?? []
-  if (ms === undefined || id === undefined) {
-    context.addIssue({ code: 'custom', message: 'is not one that this list gave' })
-    return z.NEVER
-  }
-  return { createdAtMs: Number(ms), id }
+export const pageJson = (
+  { rows, nextCursor }: RecordingsPage,
+  req: Request,
+  publicUrl: URL | undefined,
+): z.infer<typeof recordingsAnswer> => ({
+  recordings: rows.map((recording) => recordingJson(recording, req, publicUrl)),
+  next_cursor: nextCursor,
 })
 
-export const listQuery = z.strictObject({
-  limit: wholeNumberInText(1, MAX_LIMIT).default(DEFAULT_LIMIT).describe(`${DEFAULT_LIMIT} where it is left out.`),
-  cursor: cursorSchema.optional().describe('The `next_cursor` of the page before.'),
-  call_log_id: z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -').optional(),
-})
+/** Of one lead, the newest first. */
+export const listQuery = recordingsQuery.pick({ limit: true, cursor: true, call_log_id: true })
 
 /** The recording, if it is one of this lead's. @throws ServiceError `recording_not_found` otherwise */
-export async function recordingOf(db: Reading, leadId: string, recordingId: string): Promise<Recording> {
-  const recording = isId(recordingId) ? await recordingById(db, recordingId) : undefined
+export async function recordingOf(db: Reading, leadId: string, recordingId: string): Promise<ShownRecording> {
+  const recording = isId(recordingId) ? await shownById(db, recordingId) : undefined
   if (!recording || recording.leadId !== leadId) {
     throw recordingNotFound()
   }
@@ -112,15 +117,8 @@ export function recordingRoutes({ config, db, library, events, step }: Parts): R
 
   router.get<{ leadId: string }>('/', async (req, res) => {
     const lead = await leadFor(db, callerOf(res), req.params.leadId, 'use')
-    const { limit, cursor, call_log_id } = queryOf(listQuery, req)
-    const rows = await recordingsOfLead(db, lead.id, { callLogId: call_log_id, after: cursor, limit: limit + 1 })
-    const page = rows.slice(0, limit)
-    const last = page.at(-1)
-    const answer: z.infer<typeof recordingsAnswer> = {
-      recordings: page.map((recording) => recordingJson(recording, req, config.publicUrl)),
-      next_cursor: rows.length > limit && last ? cursorOf(last) : null,
-    }
-    res.json(answer)
+    const asked = { ...queryOf(listQuery, req), lead_id: lead.id, sort: 'newest' } as const
+    res.json(pageJson(await recordingsFor(db, callerOf(res), asked), req, config.publicUrl))
   })
 
   router.get<{ leadId: string; recordingId: string }>('/:recordingId/details', takesNoQuery, async (req, res) => {

@@ -7,7 +7,7 @@ import { bigint, pgTable, timestamp } from 'drizzle-orm/pg-core'
 import { tables } from '../schema.ts'
 import { kit, postgresKit } from './postgres-kit.ts'
 
-export const { leads, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } = tables(kit)
+export const { leads, leadTotals, callLogs, uploads, chunks, recordings, tombstones, segments, attempts } = tables(kit)
 
 const { text } = postgresKit
 
