@@ -67,7 +67,7 @@ export async function expectSwept(server: ServerProcess, leadIds: readonly strin
     if (isS3) await runCommand(['sweep'], { dir: server.dir, env })
     return server.files('uploads')
   }
-  await expect.poll(left, { timeout: isS3 ? 60_000 : 15_000 }).toEqual([])
+  await expect.poll(left, { timeout: isS3 ? 60_000 + 50 * count : 15_000 }).toEqual([])
   const kept = (await server.files('recordings')).filter((file) => leadIds.includes(file.split('/')[0] as string))
   expect(kept).toHaveLength(count)
   await expectNoRowsLeft(server)
