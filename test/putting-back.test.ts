@@ -25,7 +25,7 @@ test('a file whose bytes have changed is named, put back beside the running serv
   expect(found).toMatchObject({ code: 1, stdout: expect.stringContaining(`(${file}) has SHA-256`) })
 
   for (const block of shellOf('docs/deploying.md', '## Putting a damaged file back')) {
-    const env = { PATH: process.env.PATH, FILE: file, BACKUP: backup, RECORDINGS_DATA_DIR: server.dir }
+    const env = { PATH: process.env.PATH, FILE: file, BACKUP: backup, RECORDINGS: path.join(server.dir, 'recordings') }
     execFileSync('bash', ['-euo', 'pipefail', '-c', block], { env, stdio: ['ignore', 'ignore', 'inherit'] })
   }
   expect(await runCommand(['verify'], { dir: server.dir })).toMatchObject({ code: 0 })

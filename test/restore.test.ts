@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -63,6 +63,7 @@ describe('restore', () => {
     expect((await recordingsOf(dir)).sort()).toEqual((await recordingsOf(good)).sort())
     expect(await isVerified(dir)).toBe(true)
     expect(await readdir(dir)).not.toContain('.restoring')
+    for (const folder of [dir, good]) expect((await stat(path.join(folder, 'recordings.db'))).mode & 0o077).toBe(0)
     await expect(restored(dir)).rejects.toThrow(/which holds recordings\.db: a restore goes into an empty place/)
   })
 

@@ -1,6 +1,10 @@
 /** `call-recordings upload` and `list`, against a real server. */
-import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { createHash, generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -164,6 +168,36 @@ describe('upload', () => {
     const away = await uploaded({ words, ...told(lead), server: `http://127.0.0.1:${await freePort()}`, parallel: 1 })
     expect(away).toMatchObject({ code: 1, sums: { failed: 1, not_tried: 3 } })
     expect(away.items).toMatchObject([{ passing: true, reason: 'the server does not answer (ECONNREFUSED)' }])
+  })
+
+  test('does not try again where the certificate of the server is not trusted, and says what to do', async () => {
+    const [key, cert] = ['key.pem', 'cert.pem'].map((name) => path.join(folder, name)) as [string, string]
+    const words =
+      'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout'
+    execFileSync('openssl', [...words.split(' '), key, '-out', cert], { stdio: 'ignore' })
+    const tls = createServer({ key: await readFile(key), cert: await readFile(cert) }, (_req, res) => res.end())
+    await once(tls.listen(0, '127.0.0.1'), 'listening')
+    afterwards(async () => void tls.close())
+    const lead = await server.lead()
+    const origin = `https://127.0.0.1:${(tls.address() as AddressInfo).port}`
+    const file = await fileOf('distrusted.wav', noise(100))
+    expect(await uploaded({ words: [file], ...told(lead), server: origin, delaysMs: [600_000] })).toMatchObject({
+      code: 1,
+      items: [
+        { passing: false, reason: expect.stringMatching(/can't be trusted \(\w*CERT\w*\).*NODE_EXTRA_CA_CERTS/) },
+      ],
+    })
+  })
+
+  test('without a token, and where a login elsewhere signs them, says how to give one', async () => {
+    const lead = await server.lead()
+    const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
+    const keys = await fileOf('jwks.json', Buffer.from(JSON.stringify({ keys: [publicKey] })))
+    const settings = () => readConfig({ NODE_ENV: 'production', RECORDINGS_JWKS_FILE: keys })
+    const words = [await fileOf('no-login.wav', noise(100))]
+    await expect(uploaded({ words, ...told(lead), token: undefined, server: undefined }, settings)).rejects.toThrow(
+      /RECORDINGS_TOKEN, or a file by --token-file.* RECORDINGS_JWKS_FILE names/,
+    )
   })
 
   test('without a token makes one of the secret of the server on this machine, and for no other', async () => {

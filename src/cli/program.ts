@@ -4,6 +4,7 @@ import manifest from '../../package.json' with { type: 'json' }
 import { createOutput } from '../commands/output.ts'
 import { CATALOGUE } from './catalogue.ts'
 import type { Declaration } from './declaration.ts'
+import { wordsOf } from './fault-words.ts'
 
 const NAME = 'call-recordings'
 const ENV_OPTION = ['--env-file <file>', 'settings that the environment does not give, as `NAME=value` lines'] as const
@@ -92,7 +93,7 @@ const carryOut: Act = async ({ run }, command) => {
   } catch (error) {
     if (!(error instanceof Error)) throw error
     process.exitCode = error.name === 'UsageError' ? 2 : 1
-    output.end(process.exitCode, error.message)
+    output.end(process.exitCode, wordsOf(error))
   }
 }
 

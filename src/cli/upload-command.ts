@@ -51,6 +51,8 @@ export const uploadCommand = declare<UploadWords>({
   async run({ words, options, output }) {
     const { readConfig } = await import('../config/config.ts')
     const { upload } = await import('../commands/upload-files.ts')
+    // The tus client parses addresses in a way that Node warns of, in the package alone: nothing that an operator could do.
+    process.noDeprecation = true
     const { dryRun = false, yes = false, ...more } = options
     return upload(readConfig, { words, dryRun, yes, ...more }, output)
   },

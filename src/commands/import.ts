@@ -147,12 +147,14 @@ function tellWhere({ output, options }: Run, file: string, line: number): void {
 const counted = ({ created, changed, unchanged }: Written['leads']) =>
   `${created} created, ${changed} changed, ${unchanged} unchanged`
 
+const fateOfOthers = ({ dryRun, stopOnError }: Run['options']) =>
+  stopOnError ? 'are not looked at' : dryRun ? 'would be taken' : 'are in'
+
 function tell({ output, options, sum: { leads, calls }, refused }: Run): void {
   output.sum({ dry_run: options.dryRun, leads: { ...leads }, calls: { ...calls }, refused })
   output.say(`leads    ${counted(leads)}`)
   output.say(`calls    ${counted(calls)}`)
-  if (refused > 0)
-    output.say(`refused  ${refused}, named above; all others are ${options.stopOnError ? 'not looked at' : 'in'}`)
+  if (refused > 0) output.say(`refused  ${refused}, named above; all others ${fateOfOthers(options)}`)
   if (options.dryRun) output.say('nothing was done')
 }
 

@@ -6,7 +6,7 @@
  * it is run again.
  */
 import { constants } from 'node:fs'
-import { copyFile, mkdir, rm } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Config } from '../config/config.ts'
 import { openForReading, openSqlite } from '../db/sqlite.ts'
@@ -74,6 +74,7 @@ async function check({ backup, output, damaged }: Run, despiteDamage: boolean): 
 async function takeDatabase({ backup }: Run, place: RestorePlace): Promise<void> {
   for (const ending of ['', '-wal', '-shm']) await rm(place.database + ending, { force: true })
   await copyFile(backup.database as string, place.database, constants.COPYFILE_FICLONE)
+  await chmod(place.database, 0o600)
   await (await openSqlite(place.database)).close()
   await openForReading(place.database).close()
   await syncFile(place.database)

@@ -62,8 +62,12 @@ async function minting(config: Config, server: URL, yes: boolean, clock: Clock):
   ) {
     throw new UsageError(`a login for ${server.origin} is missing: RECORDINGS_TOKEN, or a file by --token-file`)
   }
+  const secret = await signingSecret(config.auth).catch((error: Error) => {
+    throw new UsageError(
+      `a login is missing: RECORDINGS_TOKEN, or a file by --token-file. None is made here: ${error.message}`,
+    )
+  })
   if (config.production) await confirm('makes a login for production with the secret of the server', yes)
-  const secret = await signingSecret(config.auth)
   const minted = { sub: SUB, role: 'service', forMs: MINTED_MS } as const
   let mintedAtMs = Number.NEGATIVE_INFINITY
   let token = ''

@@ -53,15 +53,22 @@ export class NotUploaded extends Error {
 /** Without a byte on its way, an attempt is given up. */
 const SILENCE_MS = 90_000
 
+/** Of a certificate, or of a server that speaks no TLS: it is the same at the next attempt. */
+const UNTRUSTED = /CERT|UNABLE_TO_VERIFY|^ERR_(SSL|TLS)_/
+
 const away = (error: unknown) => {
   const { code, message, cause } = error as NodeJS.ErrnoException
   const reason = code ?? (cause as NodeJS.ErrnoException | undefined)?.code ?? message
+  if (UNTRUSTED.test(reason)) {
+    const way = 'look at its address and its certificate; an authority of your own is named by NODE_EXTRA_CA_CERTS=FILE'
+    return new NotUploaded(`the server can't be trusted (${reason}): ${way}`, { forAll: true })
+  }
   return new NotUploaded(`the server does not answer (${reason})`, { passing: true, forAll: true })
 }
 
 /** What the server says; of a proxy's page, its status is enough. */
 function refused(status: number, body: string, retryAfter: string | undefined): NotUploaded {
-  const [first = ''] = body.trim().split('\n')
+  const [first = ''] = body.trim().split(/\.?(?:\n|$)/)
   const said = first === '' || first.startsWith('<') ? '' : `: ${first.slice(0, 300)}`
   if (status === 409 && /idempotency_conflict/.test(body)) {
     return new NotUploaded('these bytes were uploaded for this call already, under another file name')

@@ -161,6 +161,7 @@ export function openForReading(file: string): ReadingDatabase {
 
 /** In one step: in smaller ones it would begin again with every write of the server, and never end. */
 async function copyWhole(sqlite: BetterSqlite3.Database, target: string): Promise<void> {
+  await (await open(target, 'a', 0o600)).close()
   await sqlite.backup(target, { progress: () => 2 ** 31 - 1 })
 }
 

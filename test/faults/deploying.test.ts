@@ -18,7 +18,12 @@ import { shellOf } from '../support/snippets.ts'
 /** Does what systemd does with the unit, as far as the commands rely on it. */
 const SYSTEMCTL = `#!/bin/bash
 set -e
-[ "$1" = enable ] || exit 0
+case "$1" in enable | start | restart | stop) ;; *) exit 0 ;; esac
+if [ "$1" != enable ] && [ "$1" != start ]; then
+  kill "$(cat "$SERVER_LOG.pid")"
+  tail --pid="$(cat "$SERVER_LOG.pid")" -f /dev/null
+fi
+[ "$1" != stop ] || exit 0
 unit=/etc/systemd/system/call-recordings.service
 of() { sed -n "s/^$1=//p" $unit; }
 id=$(id -u $(of User)) state=/var/lib/$(of StateDirectory)
@@ -27,24 +32,11 @@ set -a
 for pair in $(of Environment); do declare -x "$pair"; done
 . $(of EnvironmentFile)
 cd $(of WorkingDirectory) && umask $(of UMask)
-setpriv --reuid $id --regid $(id -g $(of User)) --clear-groups --no-new-privs --bounding-set=-all $(of ExecStart) >"$SERVER_LOG" 2>&1 &
+setpriv --reuid $id --regid $(id -g $(of User)) --clear-groups --no-new-privs --bounding-set=-all $(of ExecStart) >>"$SERVER_LOG" 2>&1 &
 echo $! >"$SERVER_LOG.pid"
 `
-const SYSTEMD_RUN = `#!/bin/bash
-set -e
-while [ "\${1#-}" != "$1" ]; do
-  case "$1" in
-    -p) case "$2" in User=*) user=\${2#*=} ;; WorkingDirectory=*) dir=\${2#*=} ;; EnvironmentFile=*) file=\${2#*=} ;; esac; shift ;;
-    -E) declare -x "$2"; shift ;;
-  esac
-  shift
-done
-set -a && . "$file" && cd "$dir"
-exec setpriv --reuid $(id -u $user) --regid $(id -g $user) --clear-groups "$@"
-`
-
 test.skipIf(!mayMount())(
-  'a new operator has a service that is ready, takes a lead from the CRM, and is backed up before it is upgraded',
+  'a new operator has a service that is ready, takes a lead from the CRM, is backed up, upgraded and taken back to what it was',
   { timeout: 300_000 },
   async () => {
     const dir = await mkdtemp(path.join(tmpdir(), 'operator-'))
@@ -54,7 +46,6 @@ test.skipIf(!mayMount())(
     const stubs = path.join(dir, 'bin')
     await mkdir(stubs)
     await writeFile(path.join(stubs, 'systemctl'), SYSTEMCTL, { mode: 0o755 })
-    await writeFile(path.join(stubs, 'systemd-run'), SYSTEMD_RUN, { mode: 0o755 })
 
     const { privateKey, publicKey } = await generateKeyPair('ES256')
     const set = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: '1', alg: 'ES256' }] })
@@ -69,17 +60,22 @@ test.skipIf(!mayMount())(
         .replace('https://login.example/.well-known/jwks.json', keys)
         .replace('RECORDINGS_TRUST_PROXY=loopback', `RECORDINGS_TRUST_PROXY=loopback\nPORT=${port}`)
         .replace('127.0.0.1:3000', `127.0.0.1:${port}`)
+    /** The second version is the first one's package, whose packages are there. */
+    const installedBefore = (block: string) =>
+      block.replace(/^npm install .*$/m, 'cp -a /opt/call-recordings/node_modules /opt/call-recordings.new')
     const log = path.join(dir, 'server.log')
     const script = [
       'set -euo pipefail',
       `mkdir ${dir}/etc && cp -a /etc/. ${dir}/etc && mount --bind ${dir}/etc /etc`,
-      'for folder in /opt /var/lib /var/backups; do mount -t tmpfs none $folder; done',
+      'for folder in /opt /var/lib /var/backups /usr/local/sbin; do mount -t tmpfs none $folder; done',
       `cd ${dir}`,
       ...shellOf('docs/deploying.md', '## In ten minutes').map(here),
       'echo && echo READY && read -r',
-      ...shellOf('docs/deploying.md', '## Upgrading'),
-      'ls /var/backups/call-recordings/before && echo BACKED',
-      `kill $(cat ${log}.pid)`,
+      ...shellOf('docs/deploying.md', '## Upgrading').map(here).map(installedBefore),
+      'echo && ls /var/backups/call-recordings/before && echo BACKED',
+      'call-recordings verify && call-recordings list leads',
+      'ls -d /opt/call-recordings.failed /var/lib/call-recordings.failed',
+      'systemctl stop call-recordings',
     ]
     const child = spawn('unshare', ['--mount', 'bash', '-c', script.join('\n')], {
       detached: true,
@@ -115,7 +111,8 @@ test.skipIf(!mayMount())(
     }
     if (child.exitCode === null) await once(child, 'exit')
     expect(child.exitCode, said.join('\n')).toBe(0)
-    expect(said.join('\n')).toMatch(/"status":"ok"/)
+    expect(said.join('\n').match(/"status":"ok"/g)).toHaveLength(3)
+    expect(said).toEqual(expect.arrayContaining([expect.stringMatching(/^rao /), '/opt/call-recordings.failed']))
     expect(said).toEqual(expect.arrayContaining(['SHA256SUMS', 'manifest.json', 'recordings.db', 'BACKED']))
     await expect.poll(() => readFile(log, 'utf8')).toMatch(/"msg":"stopped"/)
   },
