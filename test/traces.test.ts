@@ -143,7 +143,7 @@ describe('the name of a route', () => {
     ['/api/leads/rao/recordings/', '/api/leads/{lead_id}/recordings'],
     ['/api/leads/rao/recordings/x/playback-links', '/api/leads/{lead_id}/recordings/{recording_id}/playback-links'],
     ['/api/leads/leads/call-logs/uploads', '/api/leads/{lead_id}/call-logs/{call_log_id}'],
-    ['/api/leads', 'other'],
+    ['/api/leads', '/api/leads'],
     ['/readyz', '/readyz'],
     ['/api/leads/rao/uploads/x?y', '/api/leads/{lead_id}/uploads/{upload_id}'],
     ['/api/leads//recordings', 'other'],
