@@ -14,7 +14,7 @@ import { healthRoutes } from './http/health.ts'
 import { checkHost } from './http/host.ts'
 import { otherMethods } from './http/methods.ts'
 import { notFound, problems } from './http/problem.ts'
-import { createReadiness } from './http/readiness.ts'
+import { createReadiness, type Readiness } from './http/readiness.ts'
 import { takesNoQuery } from './http/request.ts'
 import { requestLog } from './http/request-log.ts'
 import { leadRoutes } from './leads/routes.ts'
@@ -57,7 +57,11 @@ const EXPOSED_HEADERS = [
 ]
 
 /** @param metrics undefined: nothing is measured */
-export function createApp(service: Service, metrics?: Metrics): Express {
+export function createApp(
+  service: Service,
+  readiness: () => Promise<Readiness>,
+  metrics?: Pick<Metrics, 'ended' | 'text'>,
+): Express {
   const { config, log, db, tokens, library, links, clock, events, ingest } = service
   const app = express()
   app.disable('x-powered-by')
@@ -89,7 +93,7 @@ export function createApp(service: Service, metrics?: Metrics): Express {
   app.get('/api/leads/:leadId/uploads', required(tokens), takesNoQuery, openUploads(service), problems)
   app.use('/api/leads/:leadId/uploads', tus.router)
   app.use(/^\/api\/leads\/[^/]*\/uploads(?=\/|$)/i, tusErrors)
-  app.use(healthRoutes(readinessOf(service)))
+  app.use(healthRoutes(readiness))
   app.options('/{*path}', (_req, res) => {
     res.status(204).end()
   })
@@ -108,7 +112,8 @@ export function createApp(service: Service, metrics?: Metrics): Express {
   return app
 }
 
-const readinessOf = ({ db, library, tokens, space, ingest, events }: Service) =>
+/** What a load balancer and metrics ask. */
+export const readinessOf = ({ db, library, tokens, space, ingest, events }: Service) =>
   createReadiness(
     {
       database: () => db.ping(),

@@ -22,6 +22,7 @@ const ZERO = {
   sweepFailed: 0,
   recordingDeleted: 0,
   recordingFileMissing: 0,
+  recordingFileDamaged: 0,
   nginxCouldNotSend: 0,
   notReady: 0,
   readyAgain: 0,
@@ -48,12 +49,41 @@ const eventsOf =
     log[level]({ event: name, ...(fields as object) }, message)
   }
 
+/** What a person has to look into. */
+const alarmsOf = (event: ReturnType<typeof eventsOf>) => ({
+  /** Bytes that were acknowledged are gone. */
+  uploadBytesMissing: event<UploadFields & { offset: number }>(
+    'uploadBytesMissing',
+    'error',
+    'ALARM: the bytes of an upload are missing',
+  ),
+  /** Bytes that were promised are gone. `path` is relative to the recordings directory. */
+  recordingFileMissing: event<{ recordingId: string; leadId: string; path: string }>(
+    'recordingFileMissing',
+    'error',
+    'ALARM: the file of a recording is missing',
+  ),
+  /** The file is there, and not as long as it was stored. */
+  recordingFileDamaged: event<{ recordingId: string; leadId: string; path: string }>(
+    'recordingFileDamaged',
+    'error',
+    'ALARM: the file of a recording is damaged: it is not as long as it was stored',
+  ),
+  /** The listener has it from the service. Its user may not read the file, or its `alias` names another directory. */
+  nginxCouldNotSend: event<{ recordingId: string; leadId: string; path: string }>(
+    'nginxCouldNotSend',
+    'error',
+    'ALARM: nginx could not read a recording, and the service sent it: look at the user of nginx and its alias',
+  ),
+})
+
 export function createEvents(log: Log) {
   const counters = { ...ZERO }
   const event = eventsOf(log, counters)
 
   return {
     counters: counters as Counters,
+    ...alarmsOf(event),
 
     /** `length` is null while it is deferred. */
     uploadCreated: event<UploadFields & { callerId: string; door: string; length: number | null }>(
@@ -78,12 +108,6 @@ export function createEvents(log: Log) {
       'uploadRejected',
       'warn',
       'an upload was not what its client had promised',
-    ),
-    /** The alarm: bytes that were acknowledged are gone. */
-    uploadBytesMissing: event<UploadFields & { offset: number }>(
-      'uploadBytesMissing',
-      'error',
-      'ALARM: the bytes of an upload are missing',
     ),
     /** The bytes are kept, and the next request or the sweep tries again. */
     finishFailed: event<UploadFields & { err: unknown }>(
@@ -125,20 +149,8 @@ export function createEvents(log: Log) {
       'info',
       'a recording was deleted',
     ),
-    /** The alarm: bytes that were promised are gone. `path` is relative to the recordings directory. */
-    recordingFileMissing: event<{ recordingId: string; leadId: string; path: string }>(
-      'recordingFileMissing',
-      'error',
-      'ALARM: the file of a recording is missing',
-    ),
     /** Told when the reasons change, as long as somebody asks. */
     notReady: event<{ reasons: readonly string[]; err: unknown }>('notReady', 'warn', 'the service is not ready'),
     readyAgain: event<object>('readyAgain', 'info', 'the service is ready again'),
-    /** The listener has it from the service. Its user may not read the file, or its `alias` names another directory. */
-    nginxCouldNotSend: event<{ recordingId: string; leadId: string; path: string }>(
-      'nginxCouldNotSend',
-      'error',
-      'ALARM: nginx could not read a recording, and the service sent it: look at the user of nginx and its alias',
-    ),
   }
 }

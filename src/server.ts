@@ -4,8 +4,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createApp } from './app.ts'
-import { TUS_ADDRESSES } from './doors/tus/routes.ts'
+import { createApp, readinessOf } from './app.ts'
 import { shuttingDown } from './errors.ts'
 import type { Events } from './events.ts'
 import { Admission } from './http/admission.ts'
@@ -13,8 +12,8 @@ import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
 import { listen, saysStarting } from './http/listen.ts'
-import { ADDRESSES } from './http/methods.ts'
 import { problemOf } from './http/problem.ts'
+import type { Readiness } from './http/readiness.ts'
 import { joinTinyPieces } from './http/tiny-pieces.ts'
 import { type Exchange, exchangeOf, inTurn } from './http/turns.ts'
 import { maskTokens } from './log.ts'
@@ -68,11 +67,11 @@ function endSilent(socket: Socket, events: Events): void {
 }
 
 /** Metrics and, where it is asked for, the server of their own; no code of theirs is loaded where they are off. */
-async function measure(service: Service) {
+async function measure(service: Service, readiness: () => Promise<Readiness>) {
   const { metrics: setting, host } = service.config
   if (!setting) return undefined
-  const { createMetrics } = await import('./metrics/metrics.ts')
-  const metrics = createMetrics(service, [...ADDRESSES.map(([path]) => path), ...TUS_ADDRESSES])
+  const { metricsOf } = await import('./metrics/kept-until-asked.ts')
+  const metrics = metricsOf(service, readiness)
   const listener =
     setting.at === 'port'
       ? await (await import('./metrics/listener.ts')).listenForMetrics(metrics, { host, port: setting.port })
@@ -99,8 +98,9 @@ export async function startServer(service: Service, listening?: Server): Promise
   server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
   // Behind a proxy all come from one address, and the proxy bounds them.
   if (trustProxy === false) boundConnections(server)
-  const measured = await measure(service)
-  const app = createApp(service, measured?.metrics)
+  const readiness = readinessOf(service)
+  const measured = await measure(service, readiness)
+  const app = createApp(service, readiness, measured?.metrics)
   const active = new Set<Exchange>()
   const admission = new Admission()
   server.on('connection', () => admission.connected())

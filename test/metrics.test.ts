@@ -1,10 +1,10 @@
 /** What is measured, told at /metrics to those who may ask. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { listenForMetrics } from '../src/metrics/listener.ts'
 import { whatToDo } from '../src/process/start-faults.ts'
 import { base64, legacyClient } from './support/legacy.ts'
@@ -12,7 +12,7 @@ import { freePort } from './support/ports.ts'
 import { NODE } from './support/process.ts'
 import { record } from './support/recordings.ts'
 import { type Sample, scrape, sumOf } from './support/scrape.ts'
-import { SECRET, startService } from './support/service.ts'
+import { failingMoves, SECRET, startService } from './support/service.ts'
 import { tusClient } from './support/tus.ts'
 
 const TOKEN = 'a-token-of-the-tests'
@@ -47,11 +47,11 @@ describe('requests', () => {
       await harness.api('GET', '/nowhere/at/all')
       await harness.api('PROPFIND', '/livez')
     })
-    const one = '/api/leads/:leadId/uploads/:uploadId'
+    const one = '/api/leads/{lead_id}/uploads/{upload_id}'
     expect(growth(REQUESTS, { route: one, method: 'PATCH', status: '204' })).toBe(1)
     expect(growth(REQUESTS, { route: one, method: 'HEAD', status: '200' })).toBe(1)
-    expect(growth(REQUESTS, { route: '/api/leads/:leadId/recordings', method: 'GET', status: '200' })).toBe(1)
-    expect(growth(REQUESTS, { route: '/api/leads/:leadId/recordings', method: 'GET', status: '404' })).toBe(1)
+    expect(growth(REQUESTS, { route: '/api/leads/{lead_id}/recordings', method: 'GET', status: '200' })).toBe(1)
+    expect(growth(REQUESTS, { route: '/api/leads/{lead_id}/recordings', method: 'GET', status: '404' })).toBe(1)
     expect(growth(REQUESTS, { route: 'other', status: '404' })).toBe(1)
     expect(growth(REQUESTS, { route: '/livez', method: 'other', status: '405' })).toBe(1)
   })
@@ -128,14 +128,99 @@ describe('uploads and recordings', () => {
     expect(Math.abs(Date.now() - atMs)).toBeLessThan(60_000)
   })
 
-  test('a file that is gone is an alarm', async () => {
-    const { url } = await record(harness, '0123', { lead: await harness.lead() })
-    const growth = await grown(async () => {
-      for (const file of await harness.files('recordings')) await rm(path.join(harness.dir, 'recordings', file))
-      await harness.api('GET', url)
-    })
-    expect(growth(EVENTS, { event: 'recordingFileMissing' })).toBe(1)
+  test('one that is whole and can not be stored is a job, and a service that can not store is not ready', async () => {
+    const { library } = harness.service
+    const lead = await harness.lead()
+    const url = await tus.begin(lead, 4)
+    const jobs = { kind: 'finish', state: 'pending' }
+    const restore = failingMoves(harness.service)
+    try {
+      expect((await tus.patch(url, 0, Buffer.from('0123'))).status).toBe(503)
+      vi.spyOn(library, 'probe').mockRejectedValue(new Error('the disk is away'))
+      await expect.poll(async () => (await harness.api('GET', '/readyz')).status, { timeout: 10_000 }).toBe(503)
+      const samples = await scrape(harness.url)
+      expect(sumOf(samples, 'call_recordings_jobs', jobs)).toBe(1)
+      expect(sumOf(samples, 'call_recordings_oldest_job_timestamp_seconds', jobs)).toBeGreaterThan(1e9)
+      expect(sumOf(samples, 'call_recordings_not_ready', { reason: 'storage' })).toBe(1)
+      expect(sumOf(samples, 'call_recordings_not_ready')).toBe(1)
+    } finally {
+      vi.restoreAllMocks()
+      restore()
+    }
+    await tus.head(url)
+    const after = await scrape(harness.url)
+    expect(sumOf(after, 'call_recordings_jobs', jobs)).toBe(0)
   })
+
+  test.for([
+    ['gone', (file: string) => rm(file), 'recordingFileMissing'],
+    ['cut short', (file: string) => truncate(file, 2), 'recordingFileDamaged'],
+  ] as const)('a file that is %s is an alarm of its own', async ([, harm, event]) => {
+    const { url, leadId } = await record(harness, '0123', { lead: await harness.lead() })
+    const growth = await grown(async () => {
+      const files = (await harness.files('recordings')).filter((file) => file.startsWith(`${leadId}/`))
+      for (const file of files) await harm(path.join(harness.dir, 'recordings', file))
+      expect((await harness.api('GET', url)).status).toBe(404)
+    })
+    expect(growth(EVENTS, { event })).toBe(1)
+    const both = ['recordingFileMissing', 'recordingFileDamaged'].map((each) => growth(EVENTS, { event: each }))
+    expect(both.sort()).toEqual([0, 1])
+  })
+})
+
+test('all that an operator counts on is in one scrape', async () => {
+  const samples = await scrape(harness.url)
+  const has = (name: string, labels: Record<string, string> = {}) =>
+    samples.some(
+      (sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels[key] === value),
+    )
+  const missing = [
+    ['requests with their latency', REQUESTS, { route: '/metrics', status: '200' }],
+    ['bytes in', 'call_recordings_received_bytes_total', { door: 'api' }],
+    ['bytes out', 'call_recordings_sent_bytes_total', { door: 'api' }],
+    ['refused requests', 'call_recordings_refused_requests_total'],
+    ...['tus', 'legacy', 'simple'].map((door) => [`open, ${door}`, 'call_recordings_uploads_open', { door }] as const),
+    ...[
+      'uploadCreated',
+      'uploadFinished',
+      'uploadResumed',
+      'uploadExpired',
+      'uploadTerminated',
+      'uploadRejected',
+      'lockTakenOver',
+      'uploadBytesMissing',
+      'recordingFileMissing',
+      'recordingFileDamaged',
+    ].map((event) => [event, EVENTS, { event }] as const),
+    ...['finish', 'sync', 'database', 'store', 'inspection'].map(
+      (step) => [`how long: ${step}`, 'call_recordings_step_duration_seconds_bucket', { step }] as const,
+    ),
+    ['claims waited for', 'call_recordings_claims_total', { outcome: 'waited_for' }],
+    ['claims taken over', 'call_recordings_claims_total', { outcome: 'taken_over' }],
+    ['jobs', 'call_recordings_jobs', { kind: 'finish', state: 'pending' }],
+    ['room for uploads', 'call_recordings_space_free_bytes', { place: 'uploads' }],
+    ['room for recordings', 'call_recordings_space_free_bytes', { place: 'recordings' }],
+    ['reserved', 'call_recordings_space_reserved_bytes'],
+    ['the last recording', 'call_recordings_last_recording_timestamp_seconds'],
+    ['readiness', 'call_recordings_not_ready', { reason: 'database' }],
+    ['dropped lines', 'call_recordings_log_lines_dropped_total'],
+    ['delay of the event loop', 'nodejs_eventloop_delay_p99_seconds'],
+    ['build', 'call_recordings_build_info'],
+  ] as const
+  expect(missing.filter(([, name, labels]) => !has(name, labels))).toEqual([])
+})
+
+test('what happened before anybody asked is counted too, though nothing was loaded for it', async () => {
+  const service = await startService()
+  const lead = await service.lead()
+  await record(service, '0123', { lead })
+  for (let i = 0; i < 600; i++) await service.api('GET', '/livez')
+  const samples = await scrape(service.url)
+  expect(sumOf(samples, REQUESTS, { route: '/livez' })).toBe(600)
+  expect(sumOf(samples, REQUESTS, { route: '/api/leads/{lead_id}/uploads', method: 'POST' })).toBe(1)
+  expect(sumOf(samples, 'call_recordings_step_duration_seconds_count', { step: 'finish' })).toBeGreaterThan(0)
+  // Of this moment, not of the scrape before.
+  expect(sumOf(samples, 'nodejs_heap_used_bytes')).toBeGreaterThan(1_000_000)
 })
 
 test('the process tells its memory, its loop and its version', async () => {
@@ -189,14 +274,14 @@ test('a port that is taken is named with the setting that names it', async () =>
   const { port } = new URL(harness.url)
   const { config } = harness.service
   const setting = { at: 'port', port: Number(port) } as const
-  const metrics = { text: async () => '', contentType: '', ended: () => {}, close: () => {} }
+  const metrics = { text: async () => '' }
   const error = await listenForMetrics(metrics, { host: config.host, port: setting.port }).catch((fault) => fault)
   expect(whatToDo(error, { ...config, port: 1, metrics: setting })).toBe(
     `port ${port} of 127.0.0.1 is taken by another program: end that one, or set RECORDINGS_METRICS_PORT to another one`,
   )
 })
 
-test('where metrics are off, no code of theirs is loaded and no step is timed', () => {
+test('no code of metrics is loaded until somebody asks; where they are off, none at all, and no step is timed', () => {
   const script = `
     import { channel } from 'node:diagnostics_channel'
     import { createRequire } from 'node:module'
@@ -209,7 +294,10 @@ test('where metrics are off, no code of theirs is loaded and no step is timed', 
     for (const token of ['', '${TOKEN}']) {
       const service = await createService(readConfig({ ...process.env, RECORDINGS_METRICS_TOKEN: token }))
       const running = await startServer(service)
-      results.push([loaded(), channel('call-recordings:finish').hasSubscribers])
+      const isTimed = channel('call-recordings:finish').hasSubscribers
+      const before = loaded()
+      await fetch(running.url + '/metrics', { headers: { authorization: 'Bearer ' + token } })
+      results.push([before, loaded(), isTimed])
       await running.close()
       await service.close()
     }
@@ -227,7 +315,7 @@ test('where metrics are off, no code of theirs is loaded and no step is timed', 
   rmSync(dir, { recursive: true })
   expect(stderr).toBe('')
   expect(JSON.parse(stdout)).toEqual([
-    [false, false],
-    [true, true],
+    [false, false, false],
+    [false, true, true],
   ])
 })

@@ -1,4 +1,4 @@
-import { mkdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { eq, sql } from 'drizzle-orm'
 import { describe, expect, test } from 'vitest'
@@ -261,6 +261,26 @@ test('what is recorded is never touched, nor forgotten too early', async () => {
   expect(await harness.files('recordings')).toContain(row.path)
   const played = await harness.api('GET', `/api/leads/${row.leadId}/recordings/${recordingId}`)
   expect(played.status).toBe(200)
+})
+
+onDisk('a recording whose file was cut short is reported as damaged, and stays', async () => {
+  const { row, recordingId } = await record()
+  await truncate(at('recordings', row.path), row.size - 1)
+  expect(await plan()).toContainEqual({
+    act: 'report',
+    what: 'damaged',
+    recordingId,
+    leadId: row.leadId,
+    path: row.path,
+  })
+  const { recordingFileDamaged, recordingFileMissing } = harness.service.events.counters
+  await sweep()
+  expect(harness.service.events.counters).toMatchObject({
+    recordingFileDamaged: recordingFileDamaged + 1,
+    recordingFileMissing,
+  })
+  await rm(at('recordings', row.path))
+  await harness.api('DELETE', `/api/leads/${row.leadId}/recordings/${recordingId}`, { token: harness.tokens.crm })
 })
 
 // Of millions of objects, only `verify` asks.

@@ -5,7 +5,7 @@ import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { routeName } from '../src/tracing/span-names.ts'
+import { routeName } from '../src/http/route-names.ts'
 import { PACKAGES } from '../src/tracing/traces.ts'
 import { startProcess } from './support/process.ts'
 import { record } from './support/recordings.ts'
@@ -91,7 +91,7 @@ test('an upload is a trace: its requests, and below them what took their time; p
   expect(below(play).map(({ name }) => name)).toEqual(['store acquire'])
   const refused = spans.find((span) => attributesOf(span)['error.type'] === 'not_your_lead') as Span
   expect([attributesOf(refused)['http.response.status_code'], refused.status.code ?? 0]).toEqual([403, 0])
-  expect(spans.map(({ name }) => name)).toContain('GET unknown')
+  expect(spans.map(({ name }) => name)).toContain('GET other')
   expect(spans.filter(({ name }) => /lead-\d|call-\d|readyz|wp-login/.test(name))).toEqual([])
 
   const all = collector.posted.map(({ body }) => body).join()
@@ -140,16 +140,18 @@ describe('the name of a route', () => {
   test.for([
     ['/api/leads/rao', '/api/leads/{lead_id}'],
     ['/api/leads/rao/recordings?limit=1', '/api/leads/{lead_id}/recordings'],
-    ['/api/leads/rao/recordings/', 'unknown'],
+    ['/api/leads/rao/recordings/', '/api/leads/{lead_id}/recordings'],
     ['/api/leads/rao/recordings/x/playback-links', '/api/leads/{lead_id}/recordings/{recording_id}/playback-links'],
     ['/api/leads/leads/call-logs/uploads', '/api/leads/{lead_id}/call-logs/{call_log_id}'],
     ['/api/leads', '/api/leads'],
     ['/readyz', '/readyz'],
-    ['/', '/'],
-    ['', 'unknown'],
-    ['/api/toString', 'unknown'],
-    ['/wp-login.php', 'unknown'],
-    ['//', 'unknown'],
+    ['/api/leads/rao/uploads/x?y', '/api/leads/{lead_id}/uploads/{upload_id}'],
+    ['/api/leads//recordings', 'other'],
+    ['/', 'other'],
+    ['', 'other'],
+    ['/api/toString', 'other'],
+    ['/wp-login.php', 'other'],
+    ['//', 'other'],
   ] as const)('of %j is %s', ([url, name]) => {
     expect(routeName(url)).toBe(name)
   })

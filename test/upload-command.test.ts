@@ -72,11 +72,33 @@ describe('upload', () => {
     expect(again).toMatchObject({ code: 0, sums: { uploaded: 0, there: 1, failed: 0, bytes: 0 } })
     await rename(file, path.join(folder, 'renamed.wav'))
     const renamed = await uploaded({ words: [path.join(folder, 'renamed.wav')], ...told(lead) })
-    expect(renamed).toMatchObject({
-      code: 1,
-      items: [{ type: 'failed', passing: false, reason: expect.stringMatching(/another file name/) }],
-    })
+    expect(renamed).toMatchObject({ code: 0, sums: { uploaded: 0, there: 1, failed: 0, bytes: 0 } })
+    expect(renamed.items).toEqual([expect.objectContaining({ type: 'there', recording_id: recording?.id })])
     expect(await recordingsOf(lead)).toHaveLength(1)
+  })
+
+  test('says of a file whose bytes are on their way under another name that they are', async () => {
+    const lead = await server.lead()
+    const bytes = noise(1_000)
+    const digest = sha256(bytes)
+    const key = createHash('sha256').update(`${digest} ${lead.leadId} ${lead.callLogId}`).digest('base64url')
+    const begun = await fetch(`${server.url}/api/leads/${lead.leadId}/uploads`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${server.tokens.crm}`,
+        'tus-resumable': '1.0.0',
+        'upload-length': String(bytes.length),
+        'upload-metadata': `filename ${btoa('first.wav')},call_log_id ${btoa(lead.callLogId)}`,
+        'idempotency-key': `"${key}"`,
+      },
+    })
+    expect(begun.status).toBe(201)
+    const result = await uploaded({ words: [await fileOf('second.wav', bytes)], ...told(lead) })
+    expect(result).toMatchObject({
+      code: 1,
+      items: [{ type: 'failed', passing: false, reason: expect.stringMatching(/on their way .* another file name/) }],
+    })
+    expect(await recordingsOf(lead)).toEqual([])
   })
 
   test('takes a folder by what its names say, several at once; tells what failed and what is no recording', async () => {

@@ -25,6 +25,8 @@ function sentenceOf(step: Told): string {
           return `MISSING  the ${inUnits(step.offset)} of upload ${step.uploadId}`
         case 'recording':
           return `MISSING  the file of recording ${step.recordingId}: recordings/${step.path}`
+        case 'damaged':
+          return `DAMAGED  the file of recording ${step.recordingId}: recordings/${step.path} is not as long as it was stored`
         case 'unknown':
           return `unknown  recordings/${step.file} (${inUnits(step.bytes)}): no row has ever heard of it`
         case 'stray':
@@ -49,7 +51,10 @@ export function itemOf(step: Told): Item {
         case 'upload':
           return { type: 'missing', upload_id: step.uploadId, lead_id: step.leadId, bytes: step.offset }
         case 'recording':
-          return { type: 'missing', recording_id: step.recordingId, lead_id: step.leadId, path: step.path }
+        case 'damaged': {
+          const type = step.what === 'damaged' ? 'damaged' : 'missing'
+          return { type, recording_id: step.recordingId, lead_id: step.leadId, path: step.path }
+        }
         case 'unknown':
           return { type: 'unknown', file: `recordings/${step.file}`, bytes: step.bytes }
         case 'stray':

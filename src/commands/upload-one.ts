@@ -70,9 +70,6 @@ const away = (error: unknown) => {
 function refused(status: number, body: string, retryAfter: string | undefined): NotUploaded {
   const [first = ''] = body.trim().split(/\.?(?:\n|$)/)
   const said = first === '' || first.startsWith('<') ? '' : `: ${first.slice(0, 300)}`
-  if (status === 409 && /idempotency_conflict/.test(body)) {
-    return new NotUploaded('these bytes were uploaded for this call already, under another file name')
-  }
   const passing = status >= 500 || [409, 423, 425, 429].includes(status)
   const retryAfterMs = /^\d{1,3}$/.test(retryAfter ?? '') ? Number(retryAfter) * 1_000 : 0
   return new NotUploaded(`the server answers ${status}${said}`, { passing, forAll: status === 401, retryAfterMs })
@@ -83,6 +80,24 @@ const keyOf = ({ leadId, callLogId }: UploadOf, sha256: string) =>
   createHash('sha256').update(`${sha256} ${leadId} ${callLogId}`).digest('base64url')
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
+
+/** The recording of these bytes, where the call has one, under whatever file name. */
+async function recordingOf(to: UploadTo, { leadId, callLogId }: UploadOf, sha256: string): Promise<string | undefined> {
+  const address = new URL(`api/leads/${leadId}/recordings?call_log_id=${callLogId}&limit=200`, to.server)
+  const response = await fetch(address, {
+    redirect: 'error',
+    signal: AbortSignal.timeout(SILENCE_MS),
+    headers: { Authorization: `Bearer ${await to.token()}` },
+  }).catch((error) => {
+    throw away(error)
+  })
+  const body = await response.text().catch((error) => {
+    throw away(error)
+  })
+  if (!response.ok) throw refused(response.status, body, response.headers.get('retry-after') ?? undefined)
+  const { recordings } = JSON.parse(body) as { recordings: { id: string; sha256: string }[] }
+  return recordings.find((recording) => recording.sha256 === sha256)?.id
+}
 
 interface Created {
   address: string
@@ -113,6 +128,11 @@ async function create(to: UploadTo, of: UploadOf, size: number, sha256: string):
     throw away(error)
   })
   const location = headers.get('location')
+  if (status === 409 && body.includes('idempotency_conflict')) {
+    const recordingId = await recordingOf(to, of, sha256)
+    if (recordingId !== undefined) return { address: '', offset: size, recordingId }
+    throw new NotUploaded('its bytes are on their way for this call under another file name: go on under that one')
+  }
   if (status !== 201) throw refused(status, body, headers.get('retry-after') ?? undefined)
   if (location === null)
     throw new NotUploaded(`${to.server} is no server of this kind: it made no upload`, { forAll: true })

@@ -24,6 +24,12 @@ const due = kept((orm) =>
     .orderBy(asc(uploads.id))
     .limit(LIMIT),
 )
+const whole = kept((orm) =>
+  orm
+    .select({ count: sql<number>`count(*)`, oldestAtMs: sql<number | null>`min(${uploads.lastByteAtMs})` })
+    .from(uploads)
+    .where(and(isOpen, isWhole)),
+)
 const keys = kept((orm) =>
   orm
     .select({ id: uploads.id, state: uploads.state, key: uploads.key, recordingId: recordings.id })
@@ -154,3 +160,10 @@ export const timesSetBack = (afterMs: number, nowMs: number): Statement =>
         .where(and(isOpen, gt(uploads.lastByteAtMs, afterMs))),
     ),
   )
+
+/** Uploads that are whole and no recordings yet: how many, and when the last byte of the oldest came. */
+export const wholeUploads = async (db: Reading) => {
+  const found = await db.get(whole)
+  const oldestAtMs = found?.oldestAtMs ?? null
+  return { count: Number(found?.count ?? 0), oldestAtMs: oldestAtMs === null ? undefined : Number(oldestAtMs) }
+}

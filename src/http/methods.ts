@@ -30,6 +30,9 @@ export const ADDRESSES: readonly (readonly [path: string, allow: string])[] = [
   ['/api/leads/:leadId/recordings/:recordingId/playback-links', 'POST, OPTIONS'],
 ]
 
+/** Of the tus door. */
+export const TUS_ADDRESSES = ['/api/leads/:leadId/uploads', '/api/leads/:leadId/uploads/:uploadId'] as const
+
 /** Mounted behind all routes: what comes here has an address that is known, or none. */
 export function otherMethods(): Router {
   const router = Router()

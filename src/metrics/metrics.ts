@@ -1,12 +1,15 @@
 /**
- * Metrics for Prometheus: what is measured, and the text that tells it. Loaded where they are on, and there alone; what is
- * measured knows nothing of it.
+ * Metrics for Prometheus: what is measured, and the text that tells it. Loaded where they are on and somebody asks, and
+ * there alone; what is measured knows nothing of it.
  */
 import { Registry } from 'prom-client'
+import type { Readiness } from '../http/readiness.ts'
 import type { RequestEnded } from '../http/request-log.ts'
 import type { Service } from '../service.ts'
+import type { Step } from '../timing.ts'
 import { exposeCounts } from './counted.ts'
 import { exposeProcess } from './process-gauges.ts'
+import { exposeReadiness } from './ready.ts'
 import { observeRequests } from './request-series.ts'
 import { observeSteps } from './steps.ts'
 import { exposeStock } from './stock.ts'
@@ -14,28 +17,26 @@ import { exposeStock } from './stock.ts'
 export interface Metrics {
   /** Hears of each request that has ended. */
   readonly ended: (request: RequestEnded) => void
-  readonly contentType: string
+  /** Hears of each step that has ended. */
+  readonly step: (step: Step, seconds: number) => void
   /** All of it, as it is now. */
   text(): Promise<string>
   close(): void
 }
 
-/** @param patterns of all addresses that there are */
-export function createMetrics(service: Service, patterns: readonly string[]): Metrics {
+export function createMetrics(service: Service, readiness: () => Promise<Readiness>): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const ended = observeRequests(registers, patterns)
-  const endSteps = observeSteps(registers)
+  const ended = observeRequests(registers)
+  const step = observeSteps(registers)
   const endProcess = exposeProcess(registers)
   exposeCounts(registers, service)
   exposeStock(registers, service)
+  exposeReadiness(registers, readiness)
   return {
     ended,
-    contentType: registry.contentType,
+    step,
     text: () => registry.metrics(),
-    close() {
-      endSteps()
-      endProcess()
-    },
+    close: endProcess,
   }
 }

@@ -39,51 +39,47 @@ export function exposeProcess(registers: Registry[]): () => void {
   return exposeLoop(registers)
 }
 
+/** Each asks for itself: what another one has set is told at the next scrape. */
 function exposeMemory(registers: Registry[]): void {
-  const used = new Gauge({ name: 'nodejs_heap_used_bytes', help: 'Of the heap, what is used.', registers })
-  const external = new Gauge({
-    name: 'nodejs_external_memory_bytes',
-    help: 'Beside the heap: bytes on their way, most of all.',
-    registers,
-  })
-  new Gauge({
-    name: 'process_resident_memory_bytes',
-    help: 'Memory that the process holds.',
-    registers,
-    collect() {
-      const memory = process.memoryUsage()
-      this.set(memory.rss)
-      used.set(memory.heapUsed)
-      external.set(memory.external)
-    },
-  })
+  const gauge = (name: string, help: string, read: (memory: NodeJS.MemoryUsage) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read(process.memoryUsage()))
+      },
+    })
+  gauge('nodejs_heap_used_bytes', 'Of the heap, what is used.', ({ heapUsed }) => heapUsed)
+  gauge('nodejs_external_memory_bytes', 'Beside the heap: bytes on their way, most of all.', ({ external }) => external)
+  gauge('process_resident_memory_bytes', 'Memory that the process holds.', ({ rss }) => rss)
 }
 
 function exposeLoop(registers: Registry[]): () => void {
   const delay = monitorEventLoopDelay({ resolution: LOOK_EVERY_MS })
   delay.enable()
-  const median = new Gauge({
-    name: 'nodejs_eventloop_delay_p50_seconds',
-    help: 'How late the event loop was, since it was last asked: half of the looks below.',
-    registers,
-  })
-  const high = new Gauge({
-    name: 'nodejs_eventloop_delay_p99_seconds',
-    help: 'The same, 99 of 100 looks below.',
-    registers,
-  })
-  new Gauge({
-    name: 'nodejs_eventloop_delay_max_seconds',
-    help: 'The same, the latest.',
-    registers,
-    collect() {
-      // A look is that late by itself.
-      const late = (nanoseconds: number) => Math.max(0, (nanoseconds || 0) / NANOSECONDS - LOOK_EVERY_MS / 1_000)
-      median.set(late(delay.percentile(50)))
-      high.set(late(delay.percentile(99)))
-      this.set(late(delay.max))
-      delay.reset()
-    },
+  // A look is that late by itself.
+  const late = (nanoseconds: number) => Math.max(0, (nanoseconds || 0) / NANOSECONDS - LOOK_EVERY_MS / 1_000)
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(late(read()))
+      },
+    })
+  gauge(
+    'nodejs_eventloop_delay_p50_seconds',
+    'How late the event loop was, since it was last asked: half of the looks below.',
+    () => delay.percentile(50),
+  )
+  gauge('nodejs_eventloop_delay_p99_seconds', 'The same, 99 of 100 looks below.', () => delay.percentile(99))
+  // The last of them, which begins anew.
+  gauge('nodejs_eventloop_delay_max_seconds', 'The same, the latest.', () => {
+    const { max } = delay
+    delay.reset()
+    return max
   })
   return () => delay.disable()
 }

@@ -4,7 +4,7 @@
  */
 import { Counter, Histogram, type Registry } from 'prom-client'
 import type { RequestEnded } from '../http/request-log.ts'
-import { OTHER, routeNames } from './address-patterns.ts'
+import { OTHER, routeName } from '../http/route-names.ts'
 
 /** Seconds: a range from memory takes one, a finish with its syncs some tens, a body on a phone's line any number. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60]
@@ -12,13 +12,13 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 /** What clients ask for; any other word is theirs. */
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-/** By the route's pattern, the way that bytes take; a form says by itself that it is one. */
+/** By the route's name, the way that bytes take; a form says by itself that it is one. */
 const DOORS: Readonly<Record<string, string>> = {
-  '/api/leads/:leadId/uploads': 'tus',
-  '/api/leads/:leadId/uploads/:uploadId': 'tus',
-  '/api/leads/:leadId/recordings/:recordingId': 'playback',
+  '/api/leads/{lead_id}/uploads': 'tus',
+  '/api/leads/{lead_id}/uploads/{upload_id}': 'tus',
+  '/api/leads/{lead_id}/recordings/{recording_id}': 'playback',
 }
-const RECORDINGS = '/api/leads/:leadId/recordings'
+const RECORDINGS = '/api/leads/{lead_id}/recordings'
 
 /** Without a status: the client left before there was one. */
 const NONE = 'none'
@@ -28,8 +28,8 @@ interface Series {
   readonly door: { door: string }
 }
 
-/** @param patterns of all addresses @returns what hears of each request that has ended */
-export function observeRequests(registers: Registry[], patterns: readonly string[]): (ended: RequestEnded) => void {
+/** @returns what hears of each request that has ended */
+export function observeRequests(registers: Registry[]): (ended: RequestEnded) => void {
   const durations = new Histogram({
     name: 'call_recordings_http_request_duration_seconds',
     help: 'Requests by route, method and status (none: the client left before one was sent), from head to end.',
@@ -55,7 +55,7 @@ export function observeRequests(registers: Registry[], patterns: readonly string
     labelNames: ['door', 'code'] as const,
     registers,
   })
-  const seriesOf = keptSeries(routeNames(patterns))
+  const seriesOf = keptSeries()
 
   return ({ method, url, status, seconds, bytesIn, bytesOut, code, door }) => {
     const series = seriesOf(method, url, status, door)
@@ -67,11 +67,11 @@ export function observeRequests(registers: Registry[], patterns: readonly string
 }
 
 /** The labels of a request; routes, methods and statuses are few, whatever is asked for. */
-function keptSeries(nameOf: (url: string) => string) {
+function keptSeries() {
   const byRoute = new Map<string, Map<string, Map<number, Series>>>()
 
   return (method: string, url: string, status: number | undefined, told: string | undefined): Series => {
-    const route = nameOf(url)
+    const route = routeName(url)
     const known = METHODS.has(method) ? method : OTHER
     const door = told ?? doorOf(route, known)
     const byDoor = inMap(byRoute, route, () => new Map<string, Map<number, Series>>())

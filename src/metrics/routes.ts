@@ -8,9 +8,10 @@ import type { MetricsSetting } from '../config/config.ts'
 import { ServiceError } from '../errors.ts'
 import { notFound } from '../http/problem.ts'
 import { takesNoQuery } from '../http/request.ts'
+import { CONTENT_TYPE } from './kept-until-asked.ts'
 import type { Metrics } from './metrics.ts'
 
-export function metricsRoutes(setting: MetricsSetting | undefined, metrics: Metrics | undefined): Router {
+export function metricsRoutes(setting: MetricsSetting | undefined, metrics: Pick<Metrics, 'text'> | undefined): Router {
   const router = Router()
   if (!metrics || !setting || setting.at === 'port') {
     router.all('/metrics', notFound)
@@ -18,7 +19,7 @@ export function metricsRoutes(setting: MetricsSetting | undefined, metrics: Metr
   }
   const mayAsk: RequestHandler = setting.at === 'token' ? bringing(setting.token) : (_req, _res, next) => next()
   router.get('/metrics', mayAsk, takesNoQuery, async (_req, res) => {
-    res.set({ 'Content-Type': metrics.contentType, 'Cache-Control': 'no-store' }).send(await metrics.text())
+    res.set({ 'Content-Type': CONTENT_TYPE, 'Cache-Control': 'no-store' }).send(await metrics.text())
   })
   return router
 }

@@ -1,12 +1,12 @@
 /** How long the service's own steps take. */
 import { Histogram, type Registry } from 'prom-client'
-import { onTimed, STEPS } from '../timing.ts'
+import { STEPS, type Step } from '../timing.ts'
 
 /** Seconds. */
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
 
-/** @returns what ends it */
-export function observeSteps(registers: Registry[]): () => void {
+/** @returns what hears of each step that has ended */
+export function observeSteps(registers: Registry[]): (step: Step, seconds: number) => void {
   const durations = new Histogram({
     name: 'call_recordings_step_duration_seconds',
     help:
@@ -16,12 +16,6 @@ export function observeSteps(registers: Registry[]): () => void {
     buckets: BUCKETS,
     registers,
   })
-  const ends = STEPS.map((step) => {
-    const labels = { step }
-    durations.zero(labels)
-    return onTimed(step, (seconds) => durations.observe(labels, seconds))
-  })
-  return () => {
-    for (const end of ends) end()
-  }
+  for (const step of STEPS) durations.zero({ step })
+  return (step, seconds) => durations.observe({ step }, seconds)
 }

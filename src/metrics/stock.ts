@@ -3,6 +3,7 @@ import { Gauge, type Registry } from 'prom-client'
 import type { Database } from '../db/database.ts'
 import { lastRecordedAtMs } from '../db/recordings.ts'
 import { openUploadsByDoor } from '../db/uploads.ts'
+import { wholeUploads } from '../db/uploads-swept.ts'
 import type { Library } from '../storage/library.ts'
 import type { Roomy, Space } from '../storage/space.ts'
 import type { Staging } from '../storage/staging.ts'
@@ -18,6 +19,7 @@ interface Parts {
 const orNothing = (work: Promise<void>): Promise<void> => work.catch(() => {})
 
 export function exposeStock(registers: Registry[], { db, space, library, staging }: Parts): void {
+  exposeJobs(registers, db)
   new Gauge({
     name: 'call_recordings_uploads_open',
     help: 'Uploads that are open, by the door that they come by; of all instances on one database.',
@@ -52,6 +54,32 @@ export function exposeStock(registers: Registry[], { db, space, library, staging
     registers,
     collect() {
       this.set(space.reservedBytes)
+    },
+  })
+}
+
+/** What the service does by itself, sooner or later. */
+function exposeJobs(registers: Registry[], db: Database): void {
+  const pending = { kind: 'finish', state: 'pending' } as const
+  new Gauge({
+    name: 'call_recordings_jobs',
+    help: 'What is to be done by the service itself: finishes of uploads that are whole; of all instances on one database.',
+    labelNames: ['kind', 'state'] as const,
+    registers,
+    collect() {
+      this.reset()
+      return orNothing(wholeUploads(db).then(({ count }) => this.set(pending, count)))
+    },
+  })
+  new Gauge({
+    name: 'call_recordings_oldest_job_timestamp_seconds',
+    help: 'Since when the oldest of the jobs has waited; nothing is told where there is none.',
+    labelNames: ['kind', 'state'] as const,
+    registers,
+    collect() {
+      this.reset()
+      const tell = (atMs: number | undefined) => atMs !== undefined && this.set(pending, atMs / 1_000)
+      return orNothing(wholeUploads(db).then(({ oldestAtMs }) => void tell(oldestAtMs)))
     },
   })
 }

@@ -112,9 +112,10 @@ async function listener({ tokens, links }: Parts, req: Request<Params>, token: s
   return tokens.authenticate(req.headers.authorization)
 }
 
-/** The alarm, and 404: bytes that were promised are gone. */
+/** The alarm, and 404: bytes that were promised are gone, all of them or some. */
 function missing({ events }: Parts, { id, leadId, path }: Playable, cause?: unknown): ServiceError {
-  events.recordingFileMissing({ recordingId: id, leadId, path })
+  const what = cause instanceof TruncatedBytes ? 'recordingFileDamaged' : 'recordingFileMissing'
+  events[what]({ recordingId: id, leadId, path })
   const sentence = 'The bytes of this recording are gone; the fault has been logged.'
   return new ServiceError('recording_file_missing', sentence, { cause })
 }

@@ -8,8 +8,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ConfigError } from '../config/config.ts'
 import { ServiceError } from '../errors.ts'
+import { routeName } from '../http/route-names.ts'
 import { type Log, maskTokens } from '../log.ts'
-import { routeName } from './span-names.ts'
 
 /** As `peerDependencies` in package.json has them. */
 export const PACKAGES: Readonly<Record<string, string>> = {

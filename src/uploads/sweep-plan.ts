@@ -105,8 +105,9 @@ async function* closedUploads(parts: PlanParts): AsyncGenerator<Step> {
 
 async function* lostRecordings({ db, library }: PlanParts): AsyncGenerator<Step> {
   const all = pages((after) => recordingsAfter(db, after, STEP))
-  for await (const { id, leadId, path: key } of all) {
-    if ((await library.sizeOf(key)) !== undefined) continue
-    if (await isRecorded(db, id)) yield { act: 'report', what: 'recording', recordingId: id, leadId, path: key }
+  for await (const { id, leadId, path: key, size } of all) {
+    const found = await library.sizeOf(key)
+    if (found === size || !(await isRecorded(db, id))) continue
+    yield { act: 'report', what: found === undefined ? 'recording' : 'damaged', recordingId: id, leadId, path: key }
   }
 }

@@ -41,7 +41,8 @@ export type Step =
   | { act: 'drop'; uploadId: string }
   | { act: 'forget'; uploadId: string }
   | { act: 'report'; what: 'upload'; uploadId: string; leadId: string; offset: number }
-  | { act: 'report'; what: 'recording'; recordingId: string; leadId: string; path: string }
+  /** Of a recording whose file is gone, or not as long as it was stored. */
+  | { act: 'report'; what: 'recording' | 'damaged'; recordingId: string; leadId: string; path: string }
 
 export interface PlanParts {
   db: Reading

@@ -174,6 +174,7 @@ export class Sweeper {
       case 'report':
         if (step.what === 'upload') events.uploadBytesMissing(step)
         else if (step.what === 'recording') events.recordingFileMissing(step)
+        else if (step.what === 'damaged') events.recordingFileDamaged(step)
         return true
     }
   }

@@ -35,9 +35,6 @@ const EXTENSIONS = [
   'concatenation',
 ]
 
-/** Which say by themselves what methods they take. */
-export const TUS_ADDRESSES = ['/api/leads/:leadId/uploads', '/api/leads/:leadId/uploads/:uploadId']
-
 interface Parts extends Omit<TusParts, 'creating'> {
   tokens: Tokens
 }
