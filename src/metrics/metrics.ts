@@ -29,10 +29,17 @@ export function createMetrics(service: Service, patterns: readonly string[]): Me
   const endProcess = exposeProcess(registers)
   exposeCounts(registers, service)
   exposeStock(registers, service)
+  let asked: Promise<string> | undefined
   return {
     ended,
     contentType: registry.contentType,
-    text: () => registry.metrics(),
+    // Those who ask at once get one answer: its gauges are emptied and filled again, and it asks the database.
+    text() {
+      asked ??= registry.metrics().finally(() => {
+        asked = undefined
+      })
+      return asked
+    },
     close() {
       endSteps()
       endProcess()
