@@ -1,6 +1,7 @@
 /** Leads and calls out of a CRM's files, and into files again. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -47,6 +48,47 @@ const lead = async (id: string) => leadById(server.service.db, id)
 const call = async (id: string) => callLogById(server.service.db, id)
 
 describe('import', () => {
+  test('ends a file of one endless row of empty cells where a row has to end, with the rows ahead of it in', async () => {
+    const started = process.memoryUsage().rss
+    const text = `lead_id,telecaller_id,name\nendless-1,t,n\n${','.repeat(8_000_000)}`
+    const { code, refused, sums } = await imported(text)
+    expect({ code, refused, sums }).toMatchObject({
+      code: 1,
+      refused: [[3, expect.stringContaining('a row has more than 65536 characters')]],
+      sums: { leads: counts(1) },
+    })
+    expect(await lead('endless-1')).toBeDefined()
+    expect(process.memoryUsage().rss - started).toBeLessThan(250_000_000)
+  })
+
+  test('reads no more blanks ahead of the first row than a row may have', async () => {
+    const { code, refused } = await imported(`${' '.repeat(600_000)}lead_id,telecaller_id\n`)
+    expect({ code, refused }).toEqual({
+      code: 1,
+      refused: [[undefined, 'begins with more than 65536 blank characters']],
+    })
+  })
+
+  test('waits for no more of stdin once it is seen to be no rows', async () => {
+    const child = spawn(NODE, ['bin/call-recordings.js', 'import', '-', '--json'], {
+      env: childEnvironment(server.service.config.dataDir),
+    })
+    // The other end stays open.
+    child.stdin.write('[{"lead_id":"x"}]')
+    const [code] = (await once(child, 'close')) as [number | null]
+    expect(code).toBe(1)
+  })
+
+  test('shows a terminal no row that it would obey, or take for another line', async () => {
+    const file = await fileOf(
+      `{"lead_id":"x","telecaller_id":"t","\\u001b[31m\\u009b2J\\nok: all is in":1}\n`,
+      'ndjson',
+    )
+    const { stderr, code } = await runCommand(['import', file], { dir: server.service.config.dataDir })
+    expect(code).toBe(1)
+    expect(stderr).toBe(`${file}:1: No such parameter is known here: \\u001b[31m\\u009b2J\\u000aok: all is in.\n`)
+  })
+
   test('takes leads and calls in one file, in any order of columns, with a mark, quotes, Hindi and lines within a name', async () => {
     const text =
       '\ufeffname,call_log_id,lead_id,direction,started_at,telecaller_id,duration_seconds\r\n' +
@@ -325,6 +367,20 @@ describe('export', () => {
     expect(text).toMatch(/^\ufefflead_id,/)
     expect(text).toContain(`'-sheet,"'=HYPERLINK(""x"")",'+1\r\n`)
     await expect(exported({ format: 'ndjson', forSpreadsheet: true })).rejects.toThrow('--for-spreadsheet is of CSV')
+  })
+
+  test.each(['export', 'list leads', 'list leads --json'])('says where it can write no more: %s', (line) => {
+    const full = openSync('/dev/full', 'w')
+    const { status, stderr } = spawnSync(NODE, ['bin/call-recordings.js', ...line.split(' ')], {
+      env: childEnvironment(server.service.config.dataDir),
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    })
+    closeSync(full)
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: "stdout can't be written (ENOSPC): what came of it is not told\n",
+    })
   })
 
   test('takes the place of no file', async () => {

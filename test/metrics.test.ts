@@ -36,6 +36,14 @@ async function grown(work: () => Promise<unknown>) {
 const REQUESTS = 'call_recordings_http_request_duration_seconds_count'
 const EVENTS = 'call_recordings_events_total'
 
+test('those who ask at once get all of one answer', async () => {
+  const answers = await Promise.all(Array.from({ length: 20 }, () => scrape(harness.url)))
+  for (const answer of answers) {
+    const places = answer.filter(({ name }) => name === 'call_recordings_space_free_bytes')
+    expect(places.map(({ labels }) => labels.place).sort()).toEqual(['recordings', 'uploads'])
+  }
+})
+
 describe('requests', () => {
   test('are counted by route, method and status, whichever way they come in', async () => {
     const upload = await tus.begin(lead, 4)

@@ -10,6 +10,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type ListOptions, list } from '../src/commands/list.ts'
 import { type UploadOptions, upload } from '../src/commands/upload-files.ts'
+import { uploadOne } from '../src/commands/upload-one.ts'
 import { readConfig } from '../src/config/config.ts'
 import { cuttingProxy } from './support/cutting-proxy.ts'
 import { freePort } from './support/ports.ts'
@@ -59,6 +60,17 @@ const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 const told = (lead: TestLead) => ({ lead: lead.leadId, callLog: lead.callLogId })
 
 describe('upload', () => {
+  test('names the file that can’t be read, and no server that does not answer', async () => {
+    const to = { server: new URL(server.url), token: async () => server.tokens.crm, delaysMs: [] }
+    // What a name leads to can change once it was looked at.
+    const of = { file: folder, leadId: 'any', callLogId: 'any' }
+    await expect(uploadOne(to, of, () => {})).rejects.toMatchObject({
+      name: 'NotUploaded',
+      message: "it can't be read (EISDIR)",
+      forAll: false,
+    })
+  })
+
   test('stores a file, and sends nothing again the next time, nor under another name', async () => {
     const lead = await server.lead()
     const bytes = noise(3_000_000)

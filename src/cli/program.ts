@@ -108,9 +108,13 @@ async function complete(argv: readonly string[]): Promise<void> {
 /** @param argv the words after the program's name */
 export async function runProgram(argv: readonly string[]): Promise<void> {
   // A reader that has seen enough (`| head`) is no fault; the command goes on.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') return
+    process.stderr.write(`stdout can't be written (${code}): what came of it is not told\n`)
+    process.exit(1)
   })
+  // There is no other place to say that it can't be said.
+  process.stderr.on('error', () => {})
   try {
     if (argv[0] === 'complete' && argv.length > 1 && !argv.includes('--help')) return await complete(argv)
     await build(carryOut).parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' })

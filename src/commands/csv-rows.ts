@@ -6,7 +6,7 @@
  */
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { type CsvError, parse } from 'csv-parse'
+import { type CastingContext, type CsvError, parse } from 'csv-parse'
 import { type BadRow, COLUMNS, type Column, isColumn, MAX_ROW_CHARACTERS, type RawRow } from './crm-rows.ts'
 import { UnreadableSource } from './row-source.ts'
 
@@ -25,7 +25,6 @@ const OPTIONS = {
   skip_empty_lines: true,
   skip_records_with_error: true,
   max_record_size: MAX_ROW_CHARACTERS,
-  cast: (text: string, { quoting }: { quoting: boolean }) => (text === '' && !quoting ? null : text),
 }
 
 const NUMBER = /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i
@@ -77,15 +76,26 @@ function lineCount() {
   }
 }
 
-const whyUnreadable = ({ code }: CsvError) =>
+/** What ended it, and on which line. */
+interface Fault {
+  code: CsvError['code']
+  lines?: number
+}
+
+const whyUnreadable = ({ code }: Fault) =>
   code === 'CSV_QUOTE_NOT_CLOSED'
     ? 'a quote is opened that is never closed'
     : `a row has more than ${MAX_ROW_CHARACTERS} characters: is a quote opened there that is never closed?`
 
 /** Rows as far as they can be told apart, and what ended that. Rows ahead of it are not lost, as they would be if the parser failed. */
 function parsedRows(texts: AsyncIterable<string>) {
-  const parser = parse(OPTIONS)
-  let fault: CsvError | undefined
+  let fault: Fault | undefined
+  const cast = (text: string, { quoting, index, lines }: CastingContext) => {
+    // The parser bounds what is in cells, and not how many are empty.
+    if (index > MAX_ROW_CHARACTERS) fault ??= { code: 'CSV_MAX_RECORD_SIZE', lines }
+    return text === '' && !quoting ? null : text
+  }
+  const parser = parse({ ...OPTIONS, cast })
   parser.on('skip', (error: CsvError) => {
     fault ??= error
   })

@@ -131,18 +131,20 @@ async function intoFile(file: string, texts: AsyncIterable<string>): Promise<voi
 /** Ends without a word when what reads it has seen enough. */
 async function intoStream(stream: Writable, texts: AsyncIterable<string>): Promise<void> {
   const gone = new AbortController()
-  const onError = () => gone.abort()
+  const onError = (error: unknown) => gone.abort(error)
   stream.once('error', onError)
   try {
     for await (const text of texts) {
       if (!stream.write(text)) await once(stream, 'drain', { signal: gone.signal })
-      if (gone.signal.aborted) return
+      if (gone.signal.aborted) break
     }
   } catch (error) {
-    if (!gone.signal.aborted && (error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
+    if (!gone.signal.aborted) throw error
   } finally {
     stream.off('error', onError)
   }
+  const { code } = (gone.signal.reason ?? {}) as NodeJS.ErrnoException
+  if (gone.signal.aborted && code !== 'EPIPE') throw new Error(`stdout can't be written (${code})`)
 }
 
 /** @returns the exit code */

@@ -5,6 +5,8 @@
  * Names of members are snake_case, as in the HTTP contract. Nothing secret is said either way.
  */
 
+import { onItsLines, onOneLine } from './on-one-line.ts'
+
 type Json = string | number | boolean | null | undefined | readonly Json[] | { readonly [name: string]: Json }
 export type Fields = Readonly<Record<string, Json>>
 /** One thing that was found or done. */
@@ -16,7 +18,7 @@ export interface Output {
   tell(item: Item, text: string): void
   /** One thing that is wrong; for people a line on stderr. */
   warn(item: Item, text: string): void
-  /** For people alone, on stdout. */
+  /** For people alone, on stdout, as it is: in words of ours. */
   say(text: string): void
   /** What the `result` holds in the end; for people a line on stdout. */
   sum(fields: Fields, text?: string): void
@@ -29,22 +31,22 @@ export interface EndingOutput extends Output {
 
 export function createOutput(isJson: boolean): EndingOutput {
   const line = (text: string) => void process.stdout.write(`${text}\n`)
-  const object = (fields: Fields) => line(JSON.stringify(fields))
+  const object = (fields: Fields) => line(onOneLine(JSON.stringify(fields)))
   const complain = (text: string) => void process.stderr.write(`${text}\n`)
   let sums: Fields = {}
   return {
     isJson,
-    tell: (item, text) => (isJson ? object(item) : line(text)),
-    warn: (item, text) => (isJson ? object(item) : complain(text)),
+    tell: (item, text) => (isJson ? object(item) : line(onOneLine(text))),
+    warn: (item, text) => (isJson ? object(item) : complain(onOneLine(text))),
     say(text) {
       if (!isJson) line(text)
     },
     sum(fields, text) {
       sums = { ...sums, ...fields }
-      if (!isJson && text !== undefined) line(text)
+      if (!isJson && text !== undefined) line(onItsLines(text))
     },
     end(exitCode, error) {
-      if (error !== undefined && error !== '') complain(error)
+      if (error !== undefined && error !== '') complain(onItsLines(error))
       if (isJson) object({ type: 'result', ok: exitCode === 0, exit_code: exitCode, ...sums, error })
     },
   }

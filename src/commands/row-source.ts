@@ -3,6 +3,7 @@
  * would be kept damaged.
  */
 import { createReadStream } from 'node:fs'
+import { MAX_ROW_CHARACTERS } from './crm-rows.ts'
 
 /** What keeps a file from being read on; a sentence that goes on from its name. */
 export class UnreadableSource extends Error {
@@ -42,8 +43,22 @@ async function* textsIn(bytes: AsyncIterable<Buffer>, onBytes: (count: number) =
   yield decode()
 }
 
-async function* chained(first: readonly string[], rest: AsyncIterator<string>): AsyncGenerator<string> {
-  yield* first
+/** All up to where something stands. */
+async function firstIn(texts: AsyncIterator<string>): Promise<string> {
+  let first = ''
+  for (;;) {
+    const next = await texts.next()
+    if (next.done) throw new UnreadableSource('is empty')
+    first += next.value
+    if (next.value.trim() !== '') return first
+    if (first.length > MAX_ROW_CHARACTERS) {
+      throw new UnreadableSource(`begins with more than ${MAX_ROW_CHARACTERS} blank characters`)
+    }
+  }
+}
+
+async function* chained(first: string, rest: AsyncIterator<string>): AsyncGenerator<string> {
+  yield first
   for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value
 }
 
@@ -67,11 +82,12 @@ export async function openSource(
 ): Promise<RowSource> {
   const bytes = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: PIECE_BYTES })
   const texts = textsIn(bytes, onBytes)
-  const first: string[] = []
-  while (!first.some((text) => text.trim() !== '')) {
-    const next = await texts.next()
-    if (next.done) throw new UnreadableSource('is empty')
-    first.push(next.value)
+  try {
+    const first = await firstIn(texts)
+    return { format: format ?? formatOf(first), texts: chained(first, texts) }
+  } catch (error) {
+    // What writes to stdin would be waited for.
+    await texts.return(undefined)
+    throw error
   }
-  return { format: format ?? formatOf(first.join('')), texts: chained(first, texts) }
 }

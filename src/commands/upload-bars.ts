@@ -1,6 +1,7 @@
 /** Bars of several uploads at once, in a terminal; nothing where the output goes elsewhere. */
 import path from 'node:path'
 import { MultiBar, type SingleBar } from 'cli-progress'
+import { onOneLine } from './on-one-line.ts'
 import { inUnits } from './progress.ts'
 
 export interface UploadBar {
@@ -20,7 +21,7 @@ const WIDTH = 24
 const NONE: UploadBars = { begin: () => ({ at() {}, done() {} }), say: () => false, stop() {} }
 
 const shortened = (file: string) => {
-  const name = path.basename(file)
+  const name = onOneLine(path.basename(file))
   return (name.length > WIDTH ? `…${name.slice(1 - WIDTH)}` : name).padEnd(WIDTH)
 }
 

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { confirm } from './confirm.ts'
 import { mintToken, signingSecret } from './mint.ts'
+import { onOneLine } from './on-one-line.ts'
 import type { Item, Output } from './output.ts'
 import { inUnits } from './progress.ts'
 import { type UploadBars, uploadBars } from './upload-bars.ts'
@@ -85,9 +86,14 @@ async function destination(readConfig: () => Config, options: UploadOptions, clo
   const { server, token, tokenFile, yes, delaysMs = DELAYS_MS } = options
   const address = server === undefined ? localAddress(readConfig()) : addressOf(server)
   if (tokenFile !== undefined) {
-    const read = async () => (await readFile(tokenFile, 'utf8')).trim()
-    await read().catch(({ code }: NodeJS.ErrnoException) => {
-      throw new UsageError(`--token-file ${tokenFile} can't be read (${code})`)
+    const read = async () => {
+      const text = await readFile(tokenFile, 'utf8').catch(({ code }: NodeJS.ErrnoException) => {
+        throw new NotUploaded(`--token-file ${tokenFile} can't be read (${code})`, { forAll: true })
+      })
+      return text.trim()
+    }
+    await read().catch(({ message }: NotUploaded) => {
+      throw new UsageError(message)
     })
     return { server: address, token: read, delaysMs }
   }
@@ -105,7 +111,7 @@ interface Run {
 }
 
 function tell({ output, bars }: Run, how: 'tell' | 'warn', item: Item, text: string): void {
-  if (output.isJson || !bars.say(text)) output[how](item, text)
+  if (output.isJson || !bars.say(onOneLine(text))) output[how](item, text)
 }
 
 function fail(run: Run, file: string, reason: string, passing = false): void {

@@ -66,6 +66,9 @@ const away = (error: unknown) => {
   return new NotUploaded(`the server does not answer (${reason})`, { passing: true, forAll: true })
 }
 
+const unreadable = ({ code, message }: NodeJS.ErrnoException) =>
+  new NotUploaded(`it can't be read (${code ?? message})`)
+
 /** What the server says; of a proxy's page, its status is enough. */
 function refused(status: number, body: string, retryAfter: string | undefined): NotUploaded {
   const [first = ''] = body.trim().split(/\.?(?:\n|$)/)
@@ -136,8 +139,15 @@ async function create(to: UploadTo, of: UploadOf, size: number, sha256: string):
   if (status !== 201) throw refused(status, body, headers.get('retry-after') ?? undefined)
   if (location === null)
     throw new NotUploaded(`${to.server} is no server of this kind: it made no upload`, { forAll: true })
+  const address = new URL(location, endpoint)
+  if (endpoint.protocol === 'https:' && address.protocol !== 'https:') {
+    throw new NotUploaded(
+      `${to.server} names ${address.origin}, where login and recording would go in the clear: its proxy is to say X-Forwarded-Proto`,
+      { forAll: true },
+    )
+  }
   return {
-    address: new URL(location, endpoint).href,
+    address: address.href,
     offset: Number(headers.get('upload-offset') ?? 0),
     recordingId: headers.get('recording-id') ?? undefined,
   }
@@ -151,7 +161,12 @@ function send(to: UploadTo, file: string, address: string, onOffset: (offset: nu
       void upload.abort()
       reject(new NotUploaded('the server takes no byte any more', { passing: true }))
     }, SILENCE_MS)
-    const upload = new Upload(createReadStream(file, { highWaterMark: 256 * 1024 }) as never, {
+    let fault: NodeJS.ErrnoException | undefined
+    const bytes = createReadStream(file, { highWaterMark: 256 * 1024 })
+    bytes.once('error', (error) => {
+      fault = error
+    })
+    const upload = new Upload(bytes as never, {
       uploadUrl: address,
       chunkSize: Number.POSITIVE_INFINITY,
       retryDelays: null,
@@ -166,7 +181,9 @@ function send(to: UploadTo, file: string, address: string, onOffset: (offset: nu
       onError(error) {
         clearTimeout(silence)
         const { originalResponse, causingError } = error as DetailedError
-        if (!originalResponse) return reject(away(causingError ?? error))
+        const cause = causingError ?? error
+        if (fault) return reject(unreadable(fault))
+        if (!originalResponse) return reject(cause instanceof NotUploaded ? cause : away(cause))
         const status = originalResponse.getStatus()
         reject(refused(status, originalResponse.getBody() ?? '', originalResponse.getHeader('Retry-After')))
       },
@@ -186,11 +203,12 @@ function send(to: UploadTo, file: string, address: string, onOffset: (offset: nu
  * @throws NotUploaded
  */
 export async function uploadOne(to: UploadTo, of: UploadOf, onOffset: (offset: number) => void): Promise<Uploaded> {
-  const { size } = await stat(of.file).catch(({ code }: NodeJS.ErrnoException) => {
-    throw new NotUploaded(`it can't be read (${code})`)
-  })
+  const fail = (error: NodeJS.ErrnoException) => {
+    throw unreadable(error)
+  }
+  const { size } = await stat(of.file).catch(fail)
   if (size === 0) throw new NotUploaded('it is empty')
-  const sha256 = await sha256OfFile(of.file)
+  const sha256 = await sha256OfFile(of.file).catch(fail)
   let reached = -1
   for (let failures = 0; ; ) {
     try {

@@ -33,10 +33,17 @@ export function createMetrics(service: Service, readiness: () => Promise<Readine
   exposeCounts(registers, service)
   exposeStock(registers, service)
   exposeReadiness(registers, readiness)
+  let asked: Promise<string> | undefined
   return {
     ended,
     step,
-    text: () => registry.metrics(),
+    // Those who ask at once get one answer: its gauges are emptied and filled again, and it asks the database.
+    text() {
+      asked ??= registry.metrics().finally(() => {
+        asked = undefined
+      })
+      return asked
+    },
     close: endProcess,
   }
 }
