@@ -74,7 +74,13 @@ describe.skipIf(!hasChromium)('in Chromium (skipped without the package chromium
     const asked: { range: string | undefined; status: number; contentRange: string | undefined }[] = []
     page.on('response', async (response) => {
       if (!response.url().includes('?token=')) return
-      const range = (await response.request().allHeaders()).range
+      // The page may be closed while its last answers come.
+      const headers = await response
+        .request()
+        .allHeaders()
+        .catch(() => undefined)
+      if (!headers) return
+      const { range } = headers
       asked.push({ range, status: response.status(), contentRange: response.headers()['content-range'] })
     })
     await page.goto(crm.origin)

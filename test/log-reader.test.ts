@@ -18,6 +18,8 @@ async function fill(server: ServerProcess): Promise<number> {
 
 test('a log whose reader hangs stops nobody: lines are dropped, and their number is told when it reads again', async () => {
   const server = await startProcess()
+  // What measures requests is loaded once there have been some.
+  await fetch(`${server.url}/metrics`)
   server.pauseLog()
   const { rssBytes: before } = await server.memory()
   let sent = await fill(server)

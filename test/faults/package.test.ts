@@ -7,11 +7,11 @@ import path from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import BetterSqlite3 from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import manifest from '../package.json' with { type: 'json' }
-import { fixtureBytes } from './support/fixtures.ts'
-import { childEnvironment, type LogLine, NODE } from './support/process.ts'
-import { record } from './support/recordings.ts'
-import { clientOf, jsonOf, type TestClient } from './support/service.ts'
+import manifest from '../../package.json' with { type: 'json' }
+import { fixtureBytes } from '../support/fixtures.ts'
+import { childEnvironment, type LogLine, NODE } from '../support/process.ts'
+import { record } from '../support/recordings.ts'
+import { clientOf, jsonOf, type TestClient } from '../support/service.ts'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'packed-'))
 const home = path.join(folder, 'node_modules/call-recordings')

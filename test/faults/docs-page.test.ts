@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasChromium, startChromium } from './support/chromium.ts'
-import { contractOf, operationsOf } from './support/contract.ts'
-import { record } from './support/recordings.ts'
-import { startService } from './support/service.ts'
+import { hasChromium, startChromium } from '../support/chromium.ts'
+import { contractOf, operationsOf } from '../support/contract.ts'
+import { record } from '../support/recordings.ts'
+import { startService } from '../support/service.ts'
 
 if (!hasChromium && process.env.CI) test('Chromium is there (apt-get install chromium)', () => expect.unreachable())
 

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { expect, test } from 'vitest'
-import { isPostgres } from './support/home.ts'
-import { startProcess } from './support/process.ts'
-import { noise, OFFSET_TYPE, tusClient } from './support/tus.ts'
+import { isPostgres } from '../support/home.ts'
+import { startProcess } from '../support/process.ts'
+import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 /** A PATCH whose body the test feeds by hand. */
 function slowPatch(url: string, token: string, offset: number, length: number) {

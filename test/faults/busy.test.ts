@@ -1,12 +1,12 @@
 /** A database that another process keeps locked: each door lets its client wait for it once, 4 s, and tells it 503. */
 import { eq } from 'drizzle-orm'
 import { expect, test } from 'vitest'
-import { uploads } from '../src/db/schema.ts'
-import { lockedTables } from './support/hindered.ts'
-import { legacyClient } from './support/legacy.ts'
-import { failingMoves, startService, type TestLead } from './support/service.ts'
-import { tablesOf } from './support/tables.ts'
-import { noise, tusClient } from './support/tus.ts'
+import { uploads } from '../../src/db/schema.ts'
+import { lockedTables } from '../support/hindered.ts'
+import { legacyClient } from '../support/legacy.ts'
+import { failingMoves, startService, type TestLead } from '../support/service.ts'
+import { tablesOf } from '../support/tables.ts'
+import { noise, tusClient } from '../support/tus.ts'
 
 const harness = await startService()
 const { telecaller } = harness.tokens

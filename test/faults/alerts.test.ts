@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { record } from './support/recordings.ts'
-import { samplesIn } from './support/scrape.ts'
-import { startService } from './support/service.ts'
-import { tusClient } from './support/tus.ts'
+import { record } from '../support/recordings.ts'
+import { samplesIn } from '../support/scrape.ts'
+import { startService } from '../support/service.ts'
+import { tusClient } from '../support/tus.ts'
 
 const hasPromtool = spawnSync('promtool', ['--version']).status === 0
 if (!hasPromtool && process.env.CI) test('promtool is there (apt-get install prometheus)', () => expect.unreachable())
