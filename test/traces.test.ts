@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { routeName } from '../src/http/route-names.ts'
@@ -78,7 +79,7 @@ test('an upload is a trace: its requests, and below them what took their time; p
   expect(attributesOf(patch)).toMatchObject({
     'request.id': 'the-last',
     'http.response.status_code': 204,
-    'url.path': new URL(upload).pathname,
+    'url.path': '/api/leads/{lead_id}/uploads/{upload_id}',
   })
   const below = (parent: Span): Span[] =>
     spans.filter(({ parentSpanId }) => parentSpanId === parent.spanId).flatMap((span) => [span, ...below(span)])
@@ -98,6 +99,7 @@ test('an upload is a trace: its requests, and below them what took their time; p
   expect(all).toContain('recordings-of-a-test')
   expect(all).not.toContain('eyJ')
   expect(all).not.toContain('token=')
+  expect([lead.leadId, lead.callLogId, path.basename(upload)].filter((id) => all.includes(id))).toEqual([])
   expect(collector.posted[0]).toMatchObject({ url: '/v1/traces', headers: { 'x-key': 'of-the-collector' } })
   expect(server.lines.find(({ requestId }) => requestId === 'the-last')).toMatchObject({ traceId })
 })

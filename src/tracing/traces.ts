@@ -109,13 +109,13 @@ export async function openTraces({ serviceName }: { serviceName: string }, log: 
       if (PROBES.has(route)) return next()
       const parent = parentOf(req.headers.traceparent)
       const method = METHODS.has(req.method ?? '') ? req.method : 'HTTP'
-      const [path = ''] = url.split('?', 1)
       const from = parent ? trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true }) : ROOT_CONTEXT
       const { locals } = res as ServerResponse & { locals?: Locals }
       const attributes = {
         'http.request.method': method,
         'http.route': route,
-        'url.path': maskTokens(path),
+        // The address itself holds ids; the log has them, by the id of the request.
+        'url.path': route,
         'request.id': locals?.requestId,
       }
       const span = tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, attributes }, from)
