@@ -4,8 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Registry } from 'prom-client'
 import { describe, expect, test, vi } from 'vitest'
 import { listenForMetrics } from '../src/metrics/listener.ts'
+import { observeRequests } from '../src/metrics/request-series.ts'
 import { whatToDo } from '../src/process/start-faults.ts'
 import { base64, legacyClient } from './support/legacy.ts'
 import { freePort } from './support/ports.ts'
@@ -62,6 +64,18 @@ describe('requests', () => {
     expect(growth(REQUESTS, { route: '/api/leads/{lead_id}/recordings', method: 'GET', status: '404' })).toBe(1)
     expect(growth(REQUESTS, { route: 'other', status: '404' })).toBe(1)
     expect(growth(REQUESTS, { route: '/livez', method: 'other', status: '405' })).toBe(1)
+  })
+
+  test('that a socket has lost the bytes of do no harm', async () => {
+    const registry = new Registry()
+    const ended = observeRequests([registry])
+    const request = { method: 'GET', url: '/livez', status: 200, seconds: 1, code: undefined, door: undefined }
+    ended({ ...request, bytesIn: 10, bytesOut: 20 })
+    ended({ ...request, bytesIn: -1, bytesOut: -1 })
+    const text = await registry.metrics()
+    expect(text).toMatch(/_received_bytes_total\{door="api"\} 10\n/)
+    expect(text).toMatch(/_sent_bytes_total\{door="api"\} 20\n/)
+    expect(text).toMatch(/_duration_seconds_count\{route="\/livez".*\} 2\n/)
   })
 
   test('name no lead, no upload, no recording and no word of a client’s in any label', async () => {

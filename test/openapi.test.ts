@@ -1,8 +1,11 @@
 /** The contract at /openapi.json: a valid document, of the routes that there are and of no other. */
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import { Validator } from '@seriousme/openapi-schema-validator'
-import express, { type Router } from 'express'
-import { describe, expect, test, vi } from 'vitest'
+import express, { type NextFunction, type Request, type Response, type Router } from 'express'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { STATUS } from '../src/errors.ts'
+import { contractRoutes } from '../src/http/contract-routes.ts'
 import { MEANING } from '../src/http/error-meanings.ts'
 import { contractOf, operationsOf } from './support/contract.ts'
 import { startService } from './support/service.ts'
@@ -110,6 +113,24 @@ describe('the contract', () => {
     const first = await fetch(`${harness.url}/openapi.json`)
     expect(first.headers.get('content-type')).toBe('application/json; charset=utf-8')
     expect(first.headers.get('etag')).toMatch(/^"/)
+  })
+
+  test('is made again where that failed before', async () => {
+    let attempts = 0
+    const publicUrl = {
+      get href() {
+        attempts += 1
+        if (attempts === 1) throw new Error('no memory')
+        return 'https://calls.example/'
+      },
+    } as URL
+    const app = express().use(contractRoutes({ publicUrl }))
+    app.use((_error: unknown, _req: Request, res: Response, _next: NextFunction) => void res.sendStatus(500))
+    const listener = app.listen(0, '127.0.0.1')
+    onTestFinished(() => void listener.close())
+    await once(listener, 'listening')
+    const address = `http://127.0.0.1:${(listener.address() as AddressInfo).port}/openapi.json`
+    expect([(await fetch(address)).status, (await fetch(address)).status]).toEqual([500, 200])
   })
 
   test('names the address that clients reach the service at', async () => {

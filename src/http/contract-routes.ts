@@ -76,7 +76,11 @@ export function contractRoutes({ publicUrl }: { publicUrl?: URL | undefined }): 
   let contract: Promise<Contract> | undefined
 
   router.get('/openapi.json', takesNoQuery, async (_req, res) => {
-    contract ??= makeContract(publicUrl)
+    contract ??= makeContract(publicUrl).catch((error) => {
+      // It is tried again when it is next asked for.
+      contract = undefined
+      throw error
+    })
     const { text, etag } = await contract
     res.set({ ETag: etag, 'Cache-Control': REVALIDATED }).type('json').send(text)
   })

@@ -32,7 +32,11 @@ export function metricsOf(service: Service, readiness: () => Promise<Readiness>)
   }
 
   const loaded = () => {
-    loading ??= load()
+    loading ??= load().catch((error) => {
+      // It is tried again when it is next asked for.
+      loading = undefined
+      throw error
+    })
     return loading
   }
 

@@ -60,8 +60,8 @@ export function observeRequests(registers: Registry[]): (ended: RequestEnded) =>
   return ({ method, url, status, seconds, bytesIn, bytesOut, code, door }) => {
     const series = seriesOf(method, url, status, door)
     durations.observe(series.request, seconds)
-    received.inc(series.door, bytesIn)
-    sent.inc(series.door, bytesOut)
+    received.inc(series.door, Math.max(bytesIn, 0))
+    sent.inc(series.door, Math.max(bytesOut, 0))
     if (code !== undefined) refused.inc({ door: series.door.door, code })
   }
 }
