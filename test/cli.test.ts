@@ -90,7 +90,10 @@ describe('--json', () => {
     })
     expect(missing).toMatchObject({ code: 1, stderr: `${result?.error}\n` })
     expect(misspelt).toMatchObject({ code: 2, stderr: expect.stringContaining('Did you mean --dry-run') })
-    expect(objects(misspelt?.stdout ?? '')).toEqual([{ type: 'result', ok: false, exit_code: 2 }])
+    expect(misspelt?.stderr.match(/unknown option/g)).toHaveLength(1)
+    expect(objects(misspelt?.stdout ?? '')).toEqual([
+      { type: 'result', ok: false, exit_code: 2, error: "unknown option '--dryrun'\n(Did you mean --dry-run?)" },
+    ])
   })
 })
 

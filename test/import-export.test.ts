@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -206,6 +206,30 @@ describe('import', () => {
     expect(real.refused).toEqual(trial.refused)
     expect(real.sums).toMatchObject({ leads: counts(1, 2, 1), calls: counts(1, 1, 1), refused: 2 })
   })
+
+  test.for(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)(
+    'waiting for rows it ends at once by %s, and of a trial nothing stays behind',
+    async (signal) => {
+      const tmp = await mkdtemp(path.join(folder, 'tmp-'))
+      const words = ['bin/call-recordings.js', 'import', '-', '--dry-run', '--json']
+      const child = spawn(NODE, words, { env: { ...childEnvironment(server.dir), TMPDIR: tmp } })
+      let stdout = ''
+      child.stdout.on('data', (data) => {
+        stdout += data
+      })
+      child.stdin.on('error', () => {})
+      // The first hundred rows are one lot, of which one is told; the other end stays open.
+      child.stdin.write(`lead_id,telecaller_id\n${'wait 1,a\n'.repeat(100)}wait-2,a\n`)
+      await expect.poll(() => stdout, { timeout: 30_000 }).toContain('"line":101')
+      child.kill(signal)
+      const [code] = await once(child, 'close')
+      expect(await readdir(tmp)).toEqual([])
+      if (signal === 'SIGKILL') return
+      expect(code).toBe(1)
+      expect(stdout).toContain('{"type":"stopped","file":"stdin","line":101}')
+      expect(stdout.trim().split('\n').at(-1)).toMatch(/^\{"type":"result","ok":false,"exit_code":1,"dry_run":true/)
+    },
+  )
 
   test('--stop-on-error writes what stands ahead of the row, and nothing behind it; --from-line goes on', async () => {
     for (const bad of ['stop-x y,a,,', 'stop-9,,stop-c9,']) {

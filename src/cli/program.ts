@@ -4,6 +4,7 @@ import manifest from '../../package.json' with { type: 'json' }
 import { createOutput } from '../commands/output.ts'
 import { CATALOGUE } from './catalogue.ts'
 import type { Declaration } from './declaration.ts'
+import { endWhenBrokenOff } from './ending-signals.ts'
 import { wordsOf } from './fault-words.ts'
 
 const NAME = 'call-recordings'
@@ -77,9 +78,11 @@ function takeSettings(file: string): void {
 }
 
 /** Runs a command, with what it says. */
-const carryOut: Act = async ({ run }, command) => {
+const carryOut: Act = async ({ name, run }, command) => {
   const { json, envFile, ...options } = command.opts<{ json?: true; envFile?: string }>()
   const output = createOutput(json === true)
+  // A server has its own way to end.
+  const done = name === 'start' ? () => {} : endWhenBrokenOff(output)
   try {
     if (envFile !== undefined) takeSettings(envFile)
     const code = await run({
@@ -94,6 +97,8 @@ const carryOut: Act = async ({ run }, command) => {
     if (!(error instanceof Error)) throw error
     process.exitCode = error.name === 'UsageError' ? 2 : 1
     output.end(process.exitCode, wordsOf(error))
+  } finally {
+    done()
   }
 }
 
@@ -122,6 +127,8 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     if (!(error instanceof CommanderError)) throw error
     // Help and the version were asked for; all else that commander ends with is what it did not understand.
     process.exitCode = error.exitCode === 0 ? 0 : 2
-    if (process.exitCode === 2 && argv.includes('--json')) createOutput(true).end(2)
+    if (process.exitCode === 2 && argv.includes('--json')) {
+      createOutput(true).end(2, error.message.replace(/^error: /, ''), true)
+    }
   }
 }

@@ -19,6 +19,7 @@ import type { DiskLibrary } from '../storage/disk/disk-library.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
 import { codeOf, sha256OfFile, sizeOf, syncFile, writeDurably } from './backup-files.ts'
 import { makeLists } from './backup-lists.ts'
+import { goesAtExit } from './broken-off.ts'
 import { everyRecording } from './every-recording.ts'
 import { openExistingFiles } from './existing.ts'
 import type { Output } from './output.ts'
@@ -144,6 +145,7 @@ export async function backup(config: Config, directory: string, output: Output):
   const objection = await objectionTo(config, target)
   if (objection !== undefined) throw new UsageError(`${directory} ${objection}`)
   const partial = await mkdtemp(`${target}.partial-`)
+  const isWhole = goesAtExit(partial)
   try {
     const code = await (config.postgres ? makeLists : make)(config, partial, output)
     await rename(partial, target)
@@ -152,5 +154,7 @@ export async function backup(config: Config, directory: string, output: Output):
   } catch (error) {
     await rm(partial, { recursive: true, force: true })
     throw error
+  } finally {
+    isWhole()
   }
 }

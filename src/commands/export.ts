@@ -15,6 +15,7 @@ import { callLogsAfter, leadsAfter, leadsAmong } from '../db/copying.ts'
 import type { Reading } from '../db/database.ts'
 import type { CallLog, Lead } from '../db/schema.ts'
 import { syncDirectory } from '../storage/disk/durability.ts'
+import { goesAtExit } from './broken-off.ts'
 import { COLUMNS, type Column, type Values } from './crm-rows.ts'
 import { csvLine } from './csv-text.ts'
 import { assertTables, openTables } from './existing.ts'
@@ -118,6 +119,7 @@ async function intoFile(file: string, texts: AsyncIterable<string>): Promise<voi
         : `can't be made (${code})`
     throw new UsageError(`${partial} ${what}`)
   }
+  const isWhole = goesAtExit(partial)
   try {
     await pipeline(Readable.from(texts), stream)
     await rename(partial, file)
@@ -125,6 +127,8 @@ async function intoFile(file: string, texts: AsyncIterable<string>): Promise<voi
   } catch (error) {
     await rm(partial, { force: true })
     throw error
+  } finally {
+    isWhole()
   }
 }
 

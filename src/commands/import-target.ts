@@ -70,7 +70,13 @@ async function openOwn(config: Config): Promise<ImportTarget> {
 async function openTrial(config: Config): Promise<ImportTarget> {
   const tables = await openTables(config)
   const folder = await mkdtemp(path.join(tmpdir(), 'import-trial-'))
+  // Its names go at once, so that it goes with the process, whatever ends that.
   const trial = await openSqlite(path.join(folder, 'trial.db'))
+    .finally(() => rm(folder, { recursive: true, force: true }))
+    .catch(async (error) => {
+      await tables.close()
+      throw error
+    })
   return {
     clock: systemClock,
     async known(leadIds, callIds) {
@@ -86,7 +92,6 @@ async function openTrial(config: Config): Promise<ImportTarget> {
     async close() {
       await tables.close()
       await trial.close()
-      await rm(folder, { recursive: true, force: true })
     },
   }
 }

@@ -7,6 +7,7 @@
 import { stat } from 'node:fs/promises'
 import type { Config } from '../config/config.ts'
 import { isRefusal, ServiceError } from '../errors.ts'
+import { endsByItself } from './broken-off.ts'
 import { type BadRow, type CrmRow, checkedRow, type RawRow } from './crm-rows.ts'
 import { csvRows } from './csv-rows.ts'
 import { type ImportTarget, openImportTarget } from './import-target.ts'
@@ -37,7 +38,7 @@ interface Run {
   options: ImportOptions
   output: Output
   progress: Progress
-  /** Asked to stop, by Ctrl-C. */
+  /** Asked to stop, by a signal. */
   stop: AbortSignal
   sum: Written
   /** Rows that were refused, and files that could not be read to their end. */
@@ -117,7 +118,7 @@ async function readFile(run: Run, file: string): Promise<boolean> {
   const { options, progress } = run
   let done = 0
   try {
-    const { format, texts } = await openSource(file, options.format, (bytes) => progress.advance(bytes))
+    const { format, texts } = await openSource(file, options.format, (bytes) => progress.advance(bytes), run.stop)
     const rows = format === 'csv' ? csvRows(texts) : ndjsonRows(texts)
     for await (const batch of batches(rows, options)) {
       const outcome = await write(run, file, batch)
@@ -130,6 +131,8 @@ async function readFile(run: Run, file: string): Promise<boolean> {
   } catch (error) {
     if (!(error instanceof UnreadableSource)) {
       tellWhere(run, file, done)
+      // Its file was closed for that.
+      if (run.stop.aborted) return false
       throw error
     }
     refuse(run, file, { line: error.line, reason: error.message })
@@ -138,9 +141,10 @@ async function readFile(run: Run, file: string): Promise<boolean> {
   }
 }
 
-function tellWhere({ output, options }: Run, file: string, line: number): void {
-  if (line === 0 || options.dryRun) return
-  const text = `stopped: ${nameOf(file)} is done up to line ${line}; run the same again, or go on with --from-line ${line + 1}`
+function tellWhere({ output, options, stop }: Run, file: string, line: number): void {
+  if (line === 0 && !stop.aborted) return
+  const next = options.dryRun ? '' : `; run the same again, or go on with --from-line ${line + 1}`
+  const text = `stopped: ${nameOf(file)} is done up to line ${line}${next}`
   output.warn({ type: 'stopped', file: nameOf(file), line }, text)
 }
 
@@ -178,8 +182,7 @@ export async function importRows(config: Config, options: ImportOptions, output:
   const bytes = await sizeOf(files)
   const target = await openImportTarget(config, dryRun)
   const stop = new AbortController()
-  const onInterrupt = () => stop.abort()
-  process.once('SIGINT', onInterrupt)
+  const done = endsByItself(() => stop.abort())
   const progress = createProgress('importing', bytes, process.stderr)
   const run: Run = { target, options, output, progress, stop: stop.signal, sum: nothing(), refused: 0 }
   let isWhole = true
@@ -190,7 +193,7 @@ export async function importRows(config: Config, options: ImportOptions, output:
     }
   } finally {
     progress.done()
-    process.off('SIGINT', onInterrupt)
+    done()
     tell(run)
     await target.close()
   }

@@ -25,8 +25,13 @@ export interface Output {
 }
 
 export interface EndingOutput extends Output {
-  /** The last that is said. @param error what ended the command; people are told it on stderr */
-  end(exitCode: number, error?: string): void
+  /**
+   * The last that is said.
+   *
+   * @param error what ended the command; people are told it on stderr
+   * @param isTold they have been
+   */
+  end(exitCode: number, error?: string, isTold?: boolean): void
 }
 
 export function createOutput(isJson: boolean): EndingOutput {
@@ -45,8 +50,8 @@ export function createOutput(isJson: boolean): EndingOutput {
       sums = { ...sums, ...fields }
       if (!isJson && text !== undefined) line(onItsLines(text))
     },
-    end(exitCode, error) {
-      if (error !== undefined && error !== '') complain(onItsLines(error))
+    end(exitCode, error, isTold = false) {
+      if (error !== undefined && error !== '' && !isTold) complain(onItsLines(error))
       if (isJson) object({ type: 'result', ok: exitCode === 0, exit_code: exitCode, ...sums, error })
     },
   }

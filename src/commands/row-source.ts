@@ -3,6 +3,7 @@
  * would be kept damaged.
  */
 import { createReadStream } from 'node:fs'
+import { addAbortSignal } from 'node:stream'
 import { MAX_ROW_CHARACTERS } from './crm-rows.ts'
 
 /** What keeps a file from being read on; a sentence that goes on from its name. */
@@ -73,14 +74,17 @@ function formatOf(text: string): RowFormat {
 /**
  * @param file `-` is stdin
  * @param format found by what comes first, where it is not given
+ * @param stop closes it
  * @throws UnreadableSource here and later
  */
 export async function openSource(
   file: string,
   format: RowFormat | undefined,
   onBytes: (count: number) => void,
+  stop: AbortSignal,
 ): Promise<RowSource> {
   const bytes = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: PIECE_BYTES })
+  addAbortSignal(stop, bytes)
   const texts = textsIn(bytes, onBytes)
   try {
     const first = await firstIn(texts)

@@ -29,6 +29,8 @@ export function uploadBars(stream: NodeJS.WriteStream): UploadBars {
   if (!stream.isTTY) return NONE
   const format = '{name} {bar} {percentage} %  {amount}'
   const bars = new MultiBar({ stream, format, barsize: 24, clearOnComplete: true, hideCursor: true, fps: 8 })
+  // The terminal has its cursor again, also after Ctrl-C.
+  process.once('exit', () => bars.stop())
   return {
     begin(file, size) {
       const amount = (bytes: number) => `${inUnits(bytes)} of ${inUnits(size)}`
