@@ -5,7 +5,11 @@ import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Readable } from 'node:stream'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { csvRows } from '../src/commands/csv-rows.ts'
+import { csvLine } from '../src/commands/csv-text.ts'
 import { type ExportOptions, exportRows } from '../src/commands/export.ts'
 import { type ImportOptions, importRows } from '../src/commands/import.ts'
 import { callLogById } from '../src/db/call-logs.ts'
@@ -338,6 +342,46 @@ test('as programs, one reads what the other writes; Ctrl-C ends between two tran
   expect(items).toContainEqual({ type: 'stopped', file: 'stdin', line: expect.any(Number) })
   expect(items.at(-1)).toMatchObject({ type: 'result', ok: false, refused: 0 })
   expect(await leadById(other.service.db, 'later-29999')).toBeUndefined()
+})
+
+test('any row comes back out of its line of CSV as it was, with those beside it', async () => {
+  const pieces = fc.constantFrom(
+    '"',
+    '""',
+    ',',
+    '\n',
+    '\r\n',
+    '\r',
+    '\t',
+    ' ',
+    '=',
+    '+1',
+    "'",
+    '\ufeff',
+    'प्रिया',
+    '🙂',
+    'a',
+    '\\',
+    ';',
+  )
+  const names = fc.oneof(
+    fc.constant(null),
+    fc.string(),
+    fc.array(pieces, { maxLength: 8 }).map((each) => each.join('')),
+  )
+  const ids = fc.stringMatching(/^[\w-]{1,8}$/)
+  const column = ['lead_id', 'telecaller_id', 'name'] as const
+  const property = fc.asyncProperty(
+    fc.array(fc.tuple(ids, ids, names), { maxLength: 6 }),
+    fc.nat(40),
+    async (rows, cut) => {
+      const text = [column, ...rows].map((row) => csvLine(row, false)).join('')
+      const read = csvRows(Readable.from([text.slice(0, cut), text.slice(cut)].filter((each) => each !== '')))
+      const values = (await Array.fromAsync(read)).map((row) => 'values' in row && row.values)
+      expect(values).toEqual(rows.map(([lead_id, telecaller_id, name]) => ({ lead_id, telecaller_id, name })))
+    },
+  )
+  await fc.assert(property, { numRuns: 300 })
 })
 
 describe('export', () => {

@@ -254,6 +254,18 @@ describe('upload', () => {
     )
   })
 
+  test('makes that one before any of several at once goes without', async () => {
+    const lead = await server.lead()
+    const words = await Promise.all([1, 2, 3, 4].map((i) => fileOf(`at-once-${i}.mp3`, noise(10 + i))))
+    const { port } = new URL(server.url)
+    const settings = () => ({ ...server.service.config, host: '127.0.0.1', port: Number(port) })
+    const { sums } = await uploaded(
+      { words, ...told(lead), token: undefined, parallel: 4, server: undefined },
+      settings,
+    )
+    expect(sums).toMatchObject({ uploaded: 4, failed: 0, not_tried: 0 })
+  })
+
   test('as a program takes its token from the environment or a file, which the settings do not mind', async () => {
     const lead = await server.lead()
     const file = await fileOf('program.wav', noise(5_000))

@@ -71,11 +71,12 @@ async function minting(config: Config, server: URL, yes: boolean, clock: Clock):
   if (config.production) await confirm('makes a login for production with the secret of the server', yes)
   const minted = { sub: SUB, role: 'service', forMs: MINTED_MS } as const
   let mintedAtMs = Number.NEGATIVE_INFINITY
-  let token = ''
-  return async () => {
+  let token = Promise.resolve('')
+  return () => {
     if (performance.now() - mintedAtMs > RENEWED_MS) {
       mintedAtMs = performance.now()
-      token = (await mintToken(config.auth, secret, minted, clock)).token
+      // Those who ask meanwhile wait for the same one.
+      token = mintToken(config.auth, secret, minted, clock).then((made) => made.token)
     }
     return token
   }
