@@ -377,7 +377,8 @@ test('any row comes back out of its line of CSV as it was, with those beside it'
     async (rows, cut) => {
       const text = [column, ...rows].map((row) => csvLine(row, false)).join('')
       const read = csvRows(Readable.from([text.slice(0, cut), text.slice(cut)].filter((each) => each !== '')))
-      const values = (await Array.fromAsync(read)).map((row) => 'values' in row && row.values)
+      const values: unknown[] = []
+      for await (const row of read) values.push('values' in row && row.values)
       expect(values).toEqual(rows.map(([lead_id, telecaller_id, name]) => ({ lead_id, telecaller_id, name })))
     },
   )
