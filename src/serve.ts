@@ -2,10 +2,9 @@
  * The server's life: environment → settings → service → listen; a signal → drain → close.
  */
 
-import type { Server } from 'node:http'
 import { systemClock } from './clock.ts'
 import { type Config, ConfigError } from './config/config.ts'
-import { listen } from './http/listen.ts'
+import { type Listening, listen } from './http/listen.ts'
 import { flushLog, type Log, openLog } from './log.ts'
 import { firstSteps } from './process/first-steps.ts'
 import { giveBackAtRest } from './process/memory.ts'
@@ -45,11 +44,11 @@ export async function serve(signals: Signals, { withParent }: { withParent: bool
   if (withParent) whenParentEnds(() => life.end({ reason: 'the process that started it has ended' }))
 
   try {
-    let server: Server | undefined
+    let listening: Listening | undefined
     const service = await createService(config, systemClock, log, LOCK_WAIT_MS, async () => {
-      server = await listen(config)
+      listening = await listen(config)
     })
-    const running = await startServer(service, server)
+    const running = await startServer(service, listening)
     service.sweep.start()
     giveBackAtRest(running.quietForMs)
     life.begin({ service, running })

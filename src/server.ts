@@ -11,7 +11,7 @@ import { Admission } from './http/admission.ts'
 import { boundConnections } from './http/connections.ts'
 import { continueBeforeSuccess } from './http/early-answers.ts'
 import { takeTarget } from './http/host.ts'
-import { listen, saysStarting } from './http/listen.ts'
+import { type Listening, listen } from './http/listen.ts'
 import { problemOf } from './http/problem.ts'
 import type { Readiness } from './http/readiness.ts'
 import { joinTinyPieces } from './http/tiny-pieces.ts'
@@ -91,9 +91,9 @@ async function measure(service: Service, readiness: () => Promise<Readiness>) {
  *
  * @throws EADDRINUSE and its kin
  */
-export async function startServer(service: Service, listening?: Server): Promise<RunningServer> {
+export async function startServer(service: Service, listening?: Listening): Promise<RunningServer> {
   const { uploads, trustProxy } = service.config
-  const server = listening ?? (await listen(service.config))
+  const { server, doorkeeper } = listening ?? (await listen(service.config))
   server.timeout = uploads.idleTimeoutMs
   server.on('timeout', (socket: Socket) => endSilent(socket, service.events))
   // Behind a proxy all come from one address, and the proxy bounds them.
@@ -124,8 +124,7 @@ export async function startServer(service: Service, listening?: Server): Promise
     joinTinyPieces(req)
     take(req, res)
   }
-  server.off('request', saysStarting)
-  server.on('request', onRequest)
+  doorkeeper.handOver(onRequest)
   // The routes say when they want the body; until then a client that asks first has sent none of it.
   server.on('checkContinue', (req, res) => {
     continueBeforeSuccess(req, res)

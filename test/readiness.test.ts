@@ -100,19 +100,19 @@ describe('a service', () => {
     expect(await reasons(server.url)).toEqual([])
   })
 
-  test('that is starting is alive, tells clients to come again, and becomes ready on the same port', async () => {
+  test('that is starting is alive, and answers what it was asked meanwhile once it is ready, on the same port', async () => {
     const { service: ready } = await startService()
-    const server = await listen({ host: '127.0.0.1', port: 0 })
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const listening = await listen({ host: '127.0.0.1', port: 0 })
+    const url = `http://127.0.0.1:${(listening.server.address() as AddressInfo).port}`
     expect(await asked(url)).toEqual({ status: 503, reasons: ['starting'], checks: {} })
     expect((await fetch(`${url}/livez`)).status).toBe(200)
-    const body = Buffer.alloc(1_000_000)
-    const refused = await fetch(`${url}/api/leads/a/recordings?limit=1`, { method: 'POST', body })
-    expect([refused.status, refused.headers.get('connection')]).toEqual([503, 'close'])
-    expect(refused.headers.get('retry-after')).not.toBeNull()
-    expect(await refused.json()).toMatchObject({ code: 'unavailable' })
-    const running = await startServer(ready, server)
+    const arrived = once(listening.server, 'request')
+    const waiting = fetch(`${url}/api/leads/a/recordings?limit=1`, { method: 'POST', body: Buffer.alloc(1_000_000) })
+    await arrived
+    const running = await startServer(ready, listening)
     onTestFinished(() => running.close().then(() => {}))
+    const answer = await waiting
+    expect([answer.status, answer.headers.get('connection')]).toEqual([401, 'close'])
     expect(running.url).toBe(url)
     expect(await reasons(url)).toEqual([])
   })
@@ -134,6 +134,10 @@ test('a process that waits for its database at the start listens already, and sa
   const url = `http://127.0.0.1:${port}`
   await expect.poll(() => reasons(url).catch(() => undefined), PATIENT).toEqual(['starting'])
   expect((await fetch(`${url}/livez`)).status).toBe(200)
+  const told = await fetch(`${url}/api/leads`)
+  expect([told.status, told.headers.get('connection')]).toEqual([503, 'close'])
+  for (const name of ['retry-after', 'x-request-id']) expect(told.headers.get(name)).not.toBeNull()
+  expect(await told.json()).toMatchObject({ code: 'unavailable' })
   expect(await starting).toMatch(/PostgreSQL at/)
 })
 

@@ -70,6 +70,12 @@ export interface RequestEnded {
 
 const SANE_ID = /^[\w.:-]{1,64}$/
 
+/** What the client calls its request, or a name of ours. */
+export function requestIdOf(req: IncomingMessage): string {
+  const asked = req.headers['x-request-id']
+  return typeof asked === 'string' && SANE_ID.test(asked) ? asked : randomUUID()
+}
+
 const isProbe = (url: string) => /^\/(livez|readyz)(\?|$)/.test(url)
 
 /**
@@ -79,8 +85,7 @@ const isProbe = (url: string) => /^\/(livez|readyz)(\?|$)/.test(url)
  */
 export function requestLog(log: Log, ended?: (request: RequestEnded) => void) {
   return (req: IncomingMessage, res: ServerResponse, next: () => void): void => {
-    const asked = req.headers['x-request-id']
-    const requestId = typeof asked === 'string' && SANE_ID.test(asked) ? asked : randomUUID()
+    const requestId = requestIdOf(req)
     const noted: Noted = res
     const locals = noted.locals ?? {}
     locals.requestId = requestId

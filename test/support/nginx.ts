@@ -84,7 +84,7 @@ export async function startNginx({
     configured({
       server: [upstream]
         .flat()
-        .map((url) => `server ${new URL(url).host};`)
+        .map((url) => `server ${new URL(url).host} max_fails=0;`)
         .join(' '),
       listen: `listen 127.0.0.1:${port}${tls ? ' ssl http2' : ''};`,
       server_name: 'server_name localhost;',
