@@ -28,6 +28,11 @@ const shared = {
   // What goes after an answer goes over two more processes here.
   expect: { poll: { timeout: 15_000 } },
 } as const
+/** Minutes of stops, kills and cuts of three instances, in a run of their own: `npm run test:outages`. */
+const OUTAGES =
+  process.env.npm_lifecycle_event === 'test:outages'
+    ? []
+    : ['outages', 'instances'].map((name) => `test/elsewhere/clients/${name}.test.ts`)
 const globalSetup = ['test/support/elsewhere.ts', 'test/support/shared-servers.ts']
 
 /** What a client sees, over PostgreSQL and a bucket instead of SQLite and a disk: the same files; and what is theirs alone. */
@@ -41,6 +46,7 @@ export default defineConfig({
           ...shared,
           name: 'as before',
           include: [...OVER_BOTH.map((name) => `test/${name}.test.ts`), 'test/elsewhere/clients/*.test.ts'],
+          exclude: OUTAGES,
           env: { TEST_DATABASE: 'postgres', TEST_STORE: 's3' },
           globalSetup,
         },

@@ -5,7 +5,7 @@ import { startCluster } from '../../support/cluster.ts'
 import { storeThrough } from '../../support/store-through.ts'
 import { type Heard, type Stored, sha256 } from '../../support/stubborn.ts'
 
-/** `KILLS=500 npx vitest run --config vitest.elsewhere.config.ts test/elsewhere/clients/instances.test.ts` is the long run. */
+/** `KILLS=500 npm run test:outages` is the long run. */
 const KILLS = Number(process.env.KILLS ?? 4)
 const RESTARTS = Number(process.env.RESTARTS ?? 6)
 
