@@ -9,7 +9,7 @@ import { sha256 } from '../support/stubborn.ts'
 import { noise, OFFSET_TYPE, tusClient } from '../support/tus.ts'
 
 /** `KILLS=300 npx vitest run --config vitest.faults.config.ts test/faults/kill.test.ts` is the long run. */
-const KILLS = Number(process.env.KILLS ?? 25)
+const KILLS = Number(process.env.KILLS ?? 10)
 const RESTARTS = 8
 
 /** What the server that runs now has logged before it is killed. */
