@@ -41,10 +41,10 @@ export default defineConfig({
         test: {
           ...shared,
           globalSetup,
-          name: 'two at a time',
+          name: 'side by side',
           include: ['test/faults/**/*.test.ts'],
           exclude: filesOf(MEASURING),
-          maxWorkers: 2, // They wait for starts and ends of processes more than they work.
+          maxWorkers: 3, // They wait for starts and ends of processes more than they work.
           sequence: { groupOrder: 0 },
         },
       },
