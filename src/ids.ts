@@ -3,8 +3,11 @@
  * from elsewhere, and are named as they are there.
  */
 import { randomUUID } from 'node:crypto'
+import { z } from 'zod'
 
 export const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/
+
+export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
 
 export const isId = (value: unknown): value is string => typeof value === 'string' && ID_PATTERN.test(value)
 
@@ -13,6 +16,10 @@ export const isId = (value: unknown): value is string => typeof value === 'strin
  * Control characters are left out, and halves of surrogate pairs, which the database would take for one another.
  */
 export const CALLER_ID_PATTERN = /^[^\p{Cc}\p{Cs}]{1,255}$/u
+
+export const callerIdSchema = z
+  .string()
+  .regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters')
 
 export const isCallerId = (value: unknown): value is string =>
   typeof value === 'string' && CALLER_ID_PATTERN.test(value)

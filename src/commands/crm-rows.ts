@@ -5,7 +5,8 @@
  */
 import { ServiceError } from '../errors.ts'
 import { checked } from '../http/request.ts'
-import { type CallLogBody, callLogBody, idSchema, type LeadBody, leadBody } from '../leads/writes.ts'
+import { idSchema } from '../ids.ts'
+import { type CallLogBody, callLogBody, type LeadBody, leadBody } from '../leads/writes.ts'
 
 /** In the order in which they are written; `lead_id` is of both. */
 export const COLUMNS = [

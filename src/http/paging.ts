@@ -5,7 +5,6 @@
  */
 import { z } from 'zod'
 import { ServiceError } from '../errors.ts'
-import { CALLER_ID_PATTERN, ID_PATTERN } from '../ids.ts'
 import { wholeNumberInText } from './plain-words.ts'
 
 export const DEFAULT_LIMIT = 50
@@ -62,9 +61,5 @@ export const secondsInText = z
   .regex(/^\d{1,9}(?:\.\d{1,9})?$/, 'must be a number of seconds, 0 or more')
   .transform(Number)
 
-export const idInText = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
-export const callerIdInText = z
-  .string()
-  .regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters')
 export const textSought = z.string().min(1).max(200)
 export const truthInText = z.enum(['true', 'false']).transform((text) => text === 'true')

@@ -5,21 +5,12 @@ import type { Reading } from '../db/database.ts'
 import { type CountedLead, countedLeadById, leadsPage } from '../db/leads-asked.ts'
 import { recordingsOfCalls } from '../db/recordings-asked.ts'
 import type { CallLog, Lead } from '../db/schema.ts'
-import {
-  callerIdInText,
-  cursorOf,
-  cursorSchema,
-  limitSchema,
-  placeIn,
-  textSought,
-  timeInText,
-  truthInText,
-} from '../http/paging.ts'
-import { isId } from '../ids.ts'
+import { cursorOf, cursorSchema, limitSchema, placeIn, textSought, timeInText, truthInText } from '../http/paging.ts'
+import { callerIdSchema, isId } from '../ids.ts'
 import { assertMay, type Caller, leadNotFound, ownerOf } from './rights.ts'
 
 export const leadsQuery = z.strictObject({
-  telecaller_id: callerIdInText.optional(),
+  telecaller_id: callerIdSchema.optional(),
   q: textSought.optional().describe('Text in the name.'),
   updated_since: timeInText.optional().describe('Changed then or later; the list is in the order of the changes.'),
   limit: limitSchema,

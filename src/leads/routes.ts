@@ -14,7 +14,7 @@ import type { CallLog, Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { nextCursorAnswer } from '../http/paging.ts'
 import { bodyOf, checked, queryOf, takesNoQuery } from '../http/request.ts'
-import { isId } from '../ids.ts'
+import { idSchema, isId } from '../ids.ts'
 import {
   type CallWithRecordings,
   callLogsFor,
@@ -25,7 +25,7 @@ import {
   withRecordings,
 } from './lists.ts'
 import { callLogNotFound, leadFor } from './rights.ts'
-import { callLogBody, callLogWritten, idSchema, leadBody, leadWritten } from './writes.ts'
+import { callLogBody, callLogWritten, leadBody, leadWritten } from './writes.ts'
 
 const time = z.iso.datetime()
 

@@ -9,13 +9,11 @@ import { must, type Statement } from '../db/database.ts'
 import { leadAdded, leadChanged } from '../db/leads.ts'
 import type { CallLog, Lead } from '../db/schema.ts'
 import { ServiceError } from '../errors.ts'
-import { CALLER_ID_PATTERN, ID_PATTERN } from '../ids.ts'
-
-export const idSchema = z.string().regex(ID_PATTERN, 'must be 1 to 64 characters of A-Z a-z 0-9 _ -')
+import { callerIdSchema } from '../ids.ts'
 
 /** Of both: what is left out stays as it is; null clears it. */
 export const leadBody = z.strictObject({
-  telecaller_id: z.string().regex(CALLER_ID_PATTERN, 'must be 1 to 255 characters without control characters'),
+  telecaller_id: callerIdSchema,
   name: z.string().max(500).nullish(),
 })
 

@@ -9,17 +9,8 @@ import { MOST_SORTED, type RecordingsAsked, recordingsPage, SORTS, type Sort } f
 import type { ShownRecording } from '../db/recordings-shown.ts'
 import { type Figures, GROUPINGS, MOST_COUNTED, statisticsOf } from '../db/statistics.ts'
 import { ServiceError } from '../errors.ts'
-import {
-  callerIdInText,
-  cursorOf,
-  cursorSchema,
-  idInText,
-  limitSchema,
-  placeIn,
-  secondsInText,
-  textSought,
-  timeInText,
-} from '../http/paging.ts'
+import { cursorOf, cursorSchema, limitSchema, placeIn, secondsInText, textSought, timeInText } from '../http/paging.ts'
+import { callerIdSchema, idSchema } from '../ids.ts'
 import { type Caller, ownerOf } from '../leads/rights.ts'
 
 export const recordingsQuery = z.strictObject({
@@ -27,9 +18,9 @@ export const recordingsQuery = z.strictObject({
   until: timeInText.optional().describe('Stored before.'),
   call_since: timeInText.optional().describe('Of calls that began then or later.'),
   call_until: timeInText.optional().describe('Of calls that began before.'),
-  telecaller_id: callerIdInText.optional().describe('Who had the lead when it was stored.'),
-  lead_id: idInText.optional(),
-  call_log_id: idInText.optional(),
+  telecaller_id: callerIdSchema.optional().describe('Who had the lead when it was stored.'),
+  lead_id: idSchema.optional(),
+  call_log_id: idSchema.optional(),
   direction: z.enum(['inbound', 'outbound']).optional(),
   sha256: z
     .string()
