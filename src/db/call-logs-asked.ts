@@ -14,16 +14,16 @@ export interface CallLogsAsked {
 }
 
 /** When a call was, or else when it was told; written as the indexes have it. */
-export const callTime = sql<number>`(case when ${callLogs.startedAtMs} is null then ${callLogs.createdAtMs} else ${callLogs.startedAtMs} end)`
+const callTime = sql<number>`(case when ${callLogs.startedAtMs} is null then ${callLogs.createdAtMs} else ${callLogs.startedAtMs} end)`
 const order: Order = { value: callTime, id: callLogs.id, isDescending: true, isExpression: true }
 export const aRecording = sql`(select recordings.id from recordings where recordings.call_log_id = call_logs.id limit 1)`
-const owner = sql`(select leads.telecaller_id from leads where leads.id = call_logs.lead_id)`
+export const ownerOfCall = sql<string>`(select leads.telecaller_id from leads where leads.id = call_logs.lead_id)`
 
 export function callLogsWalk({ leadId, ownerId, hasRecording, sinceMs, untilMs }: CallLogsAsked): Walk<CallLog> {
   const isWith = eq(callLogs.leadId, leadId)
   const sifting =
     hasRecording === undefined ? undefined : hasRecording ? sql`${aRecording} is not null` : sql`${aRecording} is null`
-  const isOwn = ownerId === undefined ? undefined : sql`${owner} = ${ownerId}`
+  const isOwn = ownerId === undefined ? undefined : sql`${ownerOfCall} = ${ownerId}`
   return {
     order,
     atLeast: sinceMs,

@@ -9,6 +9,10 @@ import { opened } from './sqlite-file.ts'
 
 const RETRY_EVERY_MS = 50
 
+const TAKEN = 'another server uses this data directory'
+/** Whether an error says that another server has the lock. */
+export const isTaken = (error: unknown): boolean => error instanceof Error && error.message.startsWith(TAKEN)
+
 /**
  * Takes the lock.
  *
@@ -27,7 +31,7 @@ export async function lockInstance(file: string, waitMs: number): Promise<() => 
       const held = (error as { code?: string }).code === 'SQLITE_BUSY'
       if (!held || performance.now() >= deadlineMs) {
         sqlite.close()
-        throw held ? new Error(`another server uses this data directory (${file} is locked)`) : error
+        throw held ? new Error(`${TAKEN} (${file} is locked)`) : error
       }
     }
     await sleep(RETRY_EVERY_MS)

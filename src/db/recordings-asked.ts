@@ -1,7 +1,7 @@
 /** Recordings across leads: which of them, in which order, a page at a time. */
 import { and, asc, desc, eq, inArray, type SQL, type SQLWrapper, sql } from 'drizzle-orm'
 import { once, type Query, type Reading } from './database.ts'
-import { type ShownRecording, shownColumns } from './recordings-shown.ts'
+import { ofCall, ofLead, type ShownRecording, shownColumns } from './recordings-shown.ts'
 import { type CallLog, recordings } from './schema.ts'
 import { holding } from './text-sought.ts'
 import { inOrder, isMoreThan, type Order, type Page, type Place, pageOf, type Walk } from './walk.ts'
@@ -32,10 +32,9 @@ export interface RecordingsAsked {
 /** Those that can be put in an order that no index has, for one page. */
 export const MOST_SORTED = 5_000
 
-const ofCall = (column: SQL) => sql`(select ${column} from call_logs where call_logs.id = recordings.call_log_id)`
-const callStartedAt = ofCall(sql`call_logs.started_at_ms`)
-const leadName = sql`(select leads.name from leads where leads.id = recordings.lead_id)`
-const owner = sql`(select leads.telecaller_id from leads where leads.id = recordings.lead_id)`
+const callStartedAt = ofCall('started_at_ms')
+const leadName = ofLead('name')
+const owner = ofLead('telecaller_id')
 
 interface Driver {
   /** What it is a condition on. */
@@ -68,7 +67,7 @@ function siftedBy(asked: RecordingsAsked, { names }: Driver): SQL[] {
     ['sha256', recordings.sha256, sha256],
     ['leadId', recordings.leadId, leadId],
     ['telecallerId', recordings.telecallerId, telecallerId],
-    ['direction', ofCall(sql`call_logs.direction`), direction ?? undefined],
+    ['direction', ofCall('direction'), direction ?? undefined],
   ]
   const sifting = texts.flatMap(([name, column, value]) =>
     value === undefined || names.includes(name) ? [] : [isText(column, value)],

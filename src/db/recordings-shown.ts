@@ -6,18 +6,17 @@ import { leadById } from './leads.ts'
 import { type CallLog, type Recording, recordings } from './schema.ts'
 
 /** One look-up for each, and no join: a join is planned anew with each question, and may be planned badly. */
+export const ofCall = <T>(column: string) =>
+  sql<T>`(select ${sql.raw(`call_logs.${column}`)} from call_logs where call_logs.id = recordings.call_log_id)`
+export const ofLead = <T>(column: string) =>
+  sql<T>`(select ${sql.raw(`leads.${column}`)} from leads where leads.id = recordings.lead_id)`
+
 export const shownColumns = {
   ...getTableColumns(recordings),
-  leadName: sql<string | null>`(select leads.name from leads where leads.id = recordings.lead_id)`,
-  callStartedAtMs: sql<
-    number | null
-  >`(select call_logs.started_at_ms from call_logs where call_logs.id = recordings.call_log_id)`,
-  callDurationSeconds: sql<
-    number | null
-  >`(select call_logs.duration_seconds from call_logs where call_logs.id = recordings.call_log_id)`,
-  callDirection: sql<
-    CallLog['direction']
-  >`(select call_logs.direction from call_logs where call_logs.id = recordings.call_log_id)`,
+  leadName: ofLead<string | null>('name'),
+  callStartedAtMs: ofCall<number | null>('started_at_ms'),
+  callDurationSeconds: ofCall<number | null>('duration_seconds'),
+  callDirection: ofCall<CallLog['direction']>('direction'),
 }
 
 export interface ShownRecording extends Recording {

@@ -7,7 +7,6 @@ import { type Recording, recordings } from './schema.ts'
 
 const isId = eq(recordings.id, sql.placeholder('id'))
 
-const byId = kept((orm) => orm.select().from(recordings).where(isId))
 const existing = kept((orm) => orm.select({ id: recordings.id }).from(recordings).where(isId))
 const digest = kept((orm) => orm.select({ sha256: recordings.sha256 }).from(recordings).where(isId))
 const playable = atHand((orm) =>
@@ -61,7 +60,6 @@ const newest = kept((orm) =>
 )
 const any = kept((orm) => orm.select({ id: recordings.id }).from(recordings).limit(1))
 
-export const recordingById = (db: Reading, id: string) => db.get(byId, { id })
 export const sha256ById = async (db: Reading, id: string) => (await db.get(digest, { id }))?.sha256
 export const isRecorded = async (db: Reading, id: string) => (await db.get(existing, { id })) !== undefined
 

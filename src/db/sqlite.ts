@@ -13,7 +13,6 @@ import { open } from 'node:fs/promises'
 import type BetterSqlite3 from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
-import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { passing } from '../errors.ts'
 import { timed } from '../timing.ts'
 import {
@@ -28,6 +27,7 @@ import {
 import { drizzleFolder } from './drizzle-folder.ts'
 import { changedBy, RowsAtHand } from './rows-at-hand.ts'
 import { opened } from './sqlite-file.ts'
+import { assertVersion } from './tables-version.ts'
 
 /** How long SQLite itself may wait for a lock: the event loop stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 5
@@ -118,14 +118,8 @@ function reading(statements: Statements): Reading {
 
 /** @throws a sentence for the operator when the tables are not those of this version */
 function assertCurrent(sqlite: BetterSqlite3.Database, file: string): void {
-  const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis))
   const applied = Number(sqlite.prepare('SELECT max(created_at) FROM __drizzle_migrations').pluck().get())
-  if (applied < newest) {
-    throw new Error(`${file} is of an older version of the service: start the server once, which brings it up to date`)
-  }
-  if (applied > newest) {
-    throw new Error(`${file} is of a newer version of the service: run the commands of that version`)
-  }
+  assertVersion(applied, migrationsFolder, file)
 }
 
 function openedAsItIs(file: string): BetterSqlite3.Database {

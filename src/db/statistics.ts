@@ -4,6 +4,7 @@
  */
 import { setImmediate as othersTurn } from 'node:timers/promises'
 import { and, type SQL, sql } from 'drizzle-orm'
+import { aRecording, ownerOfCall } from './call-logs-asked.ts'
 import { once, type Query, type Reading } from './database.ts'
 import { aheadOf, inOrder, type Order, type Place, within } from './walk.ts'
 
@@ -65,11 +66,10 @@ const CALLS: Counted = {
   isExpression: true,
   id: sql`call_logs.id`,
   leadId: sql`call_logs.lead_id`,
-  telecaller: sql`(select leads.telecaller_id from leads where leads.id = call_logs.lead_id)`,
+  telecaller: ownerOfCall,
   figures: {
     calls: sql<number>`count(*)`,
-    callsWithoutRecording: sql<number>`sum(case when
-      (select recordings.id from recordings where recordings.call_log_id = call_logs.id limit 1) is null then 1 else 0 end)`,
+    callsWithoutRecording: sql<number>`sum(case when ${aRecording} is null then 1 else 0 end)`,
   },
 }
 

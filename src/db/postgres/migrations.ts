@@ -2,12 +2,11 @@
  * The tables brought up to date at a start. Any number of instances may start at once: one at a time looks, and the first
  * has done it all. Instances of the version before go on meanwhile, since within a release tables are only added to.
  */
-
-import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import type pg from 'pg'
 import { drizzleFolder } from '../drizzle-folder.ts'
+import { assertVersion } from '../tables-version.ts'
 import type { PostgresDatabase } from './postgres.ts'
 
 const migrationsFolder = drizzleFolder('postgres')
@@ -46,12 +45,5 @@ export async function assertCurrent(db: Pick<PostgresDatabase, 'query'>, name: s
       throw error
     },
   )
-  if (applied === undefined) return
-  const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis))
-  if (applied < newest) {
-    throw new Error(`${name} is of an older version of the service: start the server once, which brings it up to date`)
-  }
-  if (applied > newest) {
-    throw new Error(`${name} is of a newer version of the service: run the commands of that version`)
-  }
+  if (applied !== undefined) assertVersion(applied, migrationsFolder, name)
 }

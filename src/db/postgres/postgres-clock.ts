@@ -9,7 +9,7 @@ import type { Clock } from '../../clock.ts'
 import type { PostgresDatabase } from './postgres.ts'
 
 const ASK_EVERY_MS = 10_000
-const NOW = 'select extract(epoch from clock_timestamp()) * 1000 as now'
+export const NOW = 'select extract(epoch from clock_timestamp()) * 1000 as now'
 
 export interface SharedClock extends Clock {
   /** Asks the database. */

@@ -11,6 +11,7 @@ import type { Database, Query, Reading, Statement, Values } from '../database.ts
 import { Turns } from './alone.ts'
 import { IS_LED } from './life.ts'
 import { assertCurrent, bringUpToDate } from './migrations.ts'
+import { NOW } from './postgres-clock.ts'
 import { type ConnectionOptions, Connections } from './postgres-connections.ts'
 import { type DeadlineMs, untilPassed } from './postgres-faults.ts'
 import { aloneOf, type Outcome, OutcomeUnknown, Transactions } from './transactions.ts'
@@ -72,27 +73,23 @@ export async function usePostgres(options: ConnectionOptions): Promise<PostgresD
   }
 }
 
-/** Whether an instance that lives has the lead of something. */
-export async function isLed(options: ConnectionOptions, what: 'sweep'): Promise<boolean> {
+/** One row, over a connection of its own. */
+async function askedOnce(options: ConnectionOptions, text: string, values: unknown[] = []) {
   const db = over(new Connections(options))
   try {
-    const { rows } = await db.query({ text: IS_LED, values: [what] })
-    return rows[0]?.led === true
+    return (await db.query({ text, values })).rows[0]
   } finally {
     await db.close()
   }
 }
 
+/** Whether an instance that lives has the lead of something. */
+export const isLed = async (options: ConnectionOptions, what: 'sweep'): Promise<boolean> =>
+  (await askedOnce(options, IS_LED, [what]))?.led === true
+
 /** The database's clock, in milliseconds. */
-export async function timeOfPostgres(options: ConnectionOptions): Promise<number> {
-  const db = over(new Connections(options))
-  try {
-    const { rows } = await db.query({ text: 'select extract(epoch from clock_timestamp()) * 1000 as now', values: [] })
-    return Number(rows[0]?.now)
-  } finally {
-    await db.close()
-  }
-}
+export const timeOfPostgres = async (options: ConnectionOptions): Promise<number> =>
+  Number((await askedOnce(options, NOW))?.now)
 
 function over(connections: Connections): PostgresDatabase {
   const transactions = new Transactions()
