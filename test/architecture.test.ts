@@ -174,7 +174,7 @@ const RULES: Rule[] = [
   },
   {
     files: ['cli/*'],
-    only: ['cli/*', 'commands/{output,broken-off}.ts', '../package.json'],
+    only: ['cli/*', 'commands/{output,broken-off}.ts', 'process/version.ts'],
     lazily: ['commands/*', 'config/*', 'main.ts'],
     why: 'what a command needs is loaded when it is asked for, so that help and completion are quick',
   },

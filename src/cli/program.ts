@@ -1,7 +1,7 @@
 /** The program: the catalogue's commands as commander takes them, and the exit code that each ends with. */
 import { Command, CommanderError } from 'commander'
-import manifest from '../../package.json' with { type: 'json' }
 import { createOutput } from '../commands/output.ts'
+import { VERSION } from '../process/version.ts'
 import { CATALOGUE } from './catalogue.ts'
 import type { Declaration } from './declaration.ts'
 import { endWhenBrokenOff } from './ending-signals.ts'
@@ -47,7 +47,7 @@ type Act = (declaration: Declaration, command: Command) => Promise<void>
 function build(act: Act, without: (name: string) => boolean = () => false): Command {
   const program = new Command(NAME)
     .description('Takes in call recordings and plays them back. Settings come from the environment: docs/operating.md.')
-    .version(manifest.version, '-v, --version', 'the version of this program')
+    .version(VERSION, '-v, --version', 'the version of this program')
     .helpOption('-h, --help', 'how it is called')
     .helpCommand('help [command]', 'how a command is called')
     .showHelpAfterError(`(${NAME} --help tells what there is)`)

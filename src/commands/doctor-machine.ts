@@ -5,9 +5,10 @@ import { readdir, readFile, readlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import type { Config } from '../config/config.ts'
-import { lockInstance } from '../db/instance-lock.ts'
+import { isTaken, lockInstance } from '../db/instance-lock.ts'
 import { whatToDo } from '../process/start-faults.ts'
 import { advice, bad, type Finding, ok } from './finding.ts'
+import { localAddress } from './local-address.ts'
 
 /** Tested with it; 22.18 is the oldest that `bin/call-recordings.js` lets run. */
 const TESTED_MAJOR = 24
@@ -50,9 +51,8 @@ async function listening({ host, port }: Config): Promise<NodeJS.ErrnoException 
 }
 
 /** Whether one of our servers answers there. */
-async function isOurs({ host, port }: Config): Promise<boolean> {
-  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
-  const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}/livez`
+async function isOurs(config: Config): Promise<boolean> {
+  const url = new URL('livez', localAddress(config))
   try {
     const res = await fetch(url, { signal: AbortSignal.timeout(2_000), redirect: 'manual' })
     return res.status === 200 && res.headers.has('x-request-id') && (await res.text()) === '{"status":"ok"}'
@@ -93,7 +93,7 @@ async function isServed({ dataDir, postgres }: Config): Promise<boolean> {
     release()
     return false
   } catch (error) {
-    return /another server uses this data directory/.test((error as Error).message)
+    return isTaken(error)
   }
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { parseEnv } from 'node:util'
 import { type Config, readOther } from '../config/config.ts'
 import type { Database, Reading } from '../db/database.ts'
-import { lockInstance } from '../db/instance-lock.ts'
+import { isTaken, lockInstance } from '../db/instance-lock.ts'
 import { knowsRecordings } from '../db/recordings.ts'
 import { openSqlite } from '../db/sqlite.ts'
 import { makeDirectory } from '../storage/disk/directories.ts'
@@ -44,8 +44,6 @@ export function sharedBy(one: Config, other: Config): string | undefined {
   if (one.store && bucket(one) === bucket(other)) return bucket(one)
   return undefined
 }
-
-const isTaken = (error: unknown) => /another server uses this data directory/.test((error as Error).message)
 
 /** @throws a sentence for the operator when there is none */
 export async function openSource(config: Config): Promise<Source> {

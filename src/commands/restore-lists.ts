@@ -8,7 +8,7 @@ import { type Backup, sumsIn } from './backup-contents.ts'
 import { type Existing, nameOf, openExisting, openTables } from './existing.ts'
 import type { Output } from './output.ts'
 import { inUnits } from './progress.ts'
-import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
+import { eachSized } from './sized-recordings.ts'
 import { UsageError } from './usage-error.ts'
 
 const PREFIX = 'recordings/'
@@ -16,10 +16,6 @@ const PREFIX = 'recordings/'
 const howTo = (config: Config) =>
   `bring back the tables first: pg_restore --no-owner --dbname=${nameOf(config)} tables.dump; then the objects of the bucket, by ` +
   'its versions or from their copy; then run this again, which compares both with the backup'
-
-async function* each(existing: Existing): AsyncGenerator<SizedRecording> {
-  for await (const page of sizedRecordings(existing)) yield* page
-}
 
 const compareKeys = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
@@ -32,7 +28,7 @@ function faultOf(sha256: string, row: Recording | undefined, size: number | unde
 }
 
 async function compareWith(existing: Existing, backup: Backup, output: Output): Promise<number> {
-  const rows = each(existing)
+  const rows = eachSized(existing)
   const sum = { recordings: 0, faults: 0, newer: 0 }
   let at = await rows.next()
   for await (const { sha256, file } of sumsIn(backup)) {

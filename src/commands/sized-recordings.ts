@@ -78,3 +78,8 @@ function sizesIn(entries: AsyncIterable<Entry>) {
     },
   }
 }
+
+/** The same, one by one. */
+export async function* eachSized(parts: Parts, range?: Range): AsyncGenerator<SizedRecording> {
+  for await (const page of sizedRecordings(parts, range)) yield* page
+}

@@ -6,6 +6,7 @@
  */
 import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { isTaken } from '../db/instance-lock.ts'
 import { recordingsAfter } from '../db/recordings.ts'
 import { createLog } from '../log.ts'
 import { createService } from '../service.ts'
@@ -142,7 +143,7 @@ export async function sweep(
     await carryOut(config, options.unknown, output, clock)
     return 0
   } catch (error) {
-    if (!/another server uses this data directory/.test((error as Error).message)) throw error
+    if (!isTaken(error)) throw error
     throw new Error('The server runs on this data directory and sweeps it by itself; --dry-run shows what it would do.')
   }
 }

@@ -1,11 +1,12 @@
 /** A table for people: columns as wide as what is in them, the heads in bold where a terminal shows it. */
 import { stripVTControlCharacters, styleText } from 'node:util'
+import { blanked } from './on-one-line.ts'
 
 const WIDEST = 60
 
 /** On one line, whatever a client named its file. */
 function plain(value: string): string {
-  const text = stripVTControlCharacters(value).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]+/gu, ' ')
+  const text = blanked(stripVTControlCharacters(value))
   return text.length > WIDEST ? `${text.slice(0, WIDEST - 1)}…` : text
 }
 

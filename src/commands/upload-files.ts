@@ -6,6 +6,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { confirm } from './confirm.ts'
+import { localAddress } from './local-address.ts'
 import { mintToken, signingSecret } from './mint.ts'
 import { onOneLine } from './on-one-line.ts'
 import type { Item, Output } from './output.ts'
@@ -46,10 +47,9 @@ function addressOf(text: string): URL {
   return new URL(url.href.replace(/[?#].*$/, '').replace(/\/?$/, '/'))
 }
 
-function localAddress({ host, port }: Config): URL {
-  if (port === 0) throw new UsageError('PORT is 0: name the server by --server')
-  const reached = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
-  return new URL(`http://${reached}:${port}/`)
+function ownAddress(config: Config): URL {
+  if (config.port === 0) throw new UsageError('PORT is 0: name the server by --server')
+  return localAddress(config)
 }
 
 const isLoopback = ({ hostname }: URL) => /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname)
@@ -59,7 +59,7 @@ async function minting(config: Config, server: URL, yes: boolean, clock: Clock):
   if (
     !isLoopback(server) &&
     server.origin !== config.publicUrl?.origin &&
-    server.origin !== localAddress(config).origin
+    server.origin !== ownAddress(config).origin
   ) {
     throw new UsageError(`a login for ${server.origin} is missing: RECORDINGS_TOKEN, or a file by --token-file`)
   }
@@ -85,7 +85,7 @@ async function minting(config: Config, server: URL, yes: boolean, clock: Clock):
 /** @throws UsageError */
 async function destination(readConfig: () => Config, options: UploadOptions, clock: Clock): Promise<UploadTo> {
   const { server, token, tokenFile, yes, delaysMs = DELAYS_MS } = options
-  const address = server === undefined ? localAddress(readConfig()) : addressOf(server)
+  const address = server === undefined ? ownAddress(readConfig()) : addressOf(server)
   if (tokenFile !== undefined) {
     const read = async () => {
       const text = await readFile(tokenFile, 'utf8').catch(({ code }: NodeJS.ErrnoException) => {

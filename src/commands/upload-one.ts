@@ -84,20 +84,23 @@ const keyOf = ({ leadId, callLogId }: UploadOf, sha256: string) =>
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
+/** A request of which the answer is read whole. @throws NotUploaded where there is none */
+async function ask(to: UploadTo, address: URL, method: string, headers: Record<string, string> = {}) {
+  const options = { method, redirect: 'error', signal: AbortSignal.timeout(SILENCE_MS) } as const
+  const authorization = { Authorization: `Bearer ${await to.token()}` }
+  try {
+    const response = await fetch(address, { ...options, headers: { ...authorization, ...headers } })
+    return { status: response.status, headers: response.headers, body: await response.text() }
+  } catch (error) {
+    throw away(error)
+  }
+}
+
 /** The recording of these bytes, where the call has one, under whatever file name. */
 async function recordingOf(to: UploadTo, { leadId, callLogId }: UploadOf, sha256: string): Promise<string | undefined> {
   const address = new URL(`api/leads/${leadId}/recordings?call_log_id=${callLogId}&limit=200`, to.server)
-  const response = await fetch(address, {
-    redirect: 'error',
-    signal: AbortSignal.timeout(SILENCE_MS),
-    headers: { Authorization: `Bearer ${await to.token()}` },
-  }).catch((error) => {
-    throw away(error)
-  })
-  const body = await response.text().catch((error) => {
-    throw away(error)
-  })
-  if (!response.ok) throw refused(response.status, body, response.headers.get('retry-after') ?? undefined)
+  const { status, headers, body } = await ask(to, address, 'GET')
+  if (status !== 200) throw refused(status, body, headers.get('retry-after') ?? undefined)
   const { recordings } = JSON.parse(body) as { recordings: { id: string; sha256: string }[] }
   return recordings.find((recording) => recording.sha256 === sha256)?.id
 }
@@ -111,24 +114,12 @@ interface Created {
 async function create(to: UploadTo, of: UploadOf, size: number, sha256: string): Promise<Created> {
   const filename = path.basename(of.file)
   const endpoint = new URL(`api/leads/${of.leadId}/uploads`, to.server)
-  const response = await fetch(endpoint, {
-    method: 'POST',
-    redirect: 'error',
-    signal: AbortSignal.timeout(SILENCE_MS),
-    headers: {
-      Authorization: `Bearer ${await to.token()}`,
-      'Tus-Resumable': '1.0.0',
-      'Upload-Length': String(size),
-      'Upload-Metadata': `filename ${base64(filename)},call_log_id ${base64(of.callLogId)}`,
-      'Idempotency-Key': `"${keyOf(of, sha256)}"`,
-      'Repr-Digest': reprDigest(sha256),
-    },
-  }).catch((error) => {
-    throw away(error)
-  })
-  const { status, headers } = response
-  const body = await response.text().catch((error) => {
-    throw away(error)
+  const { status, headers, body } = await ask(to, endpoint, 'POST', {
+    'Tus-Resumable': '1.0.0',
+    'Upload-Length': String(size),
+    'Upload-Metadata': `filename ${base64(filename)},call_log_id ${base64(of.callLogId)}`,
+    'Idempotency-Key': `"${keyOf(of, sha256)}"`,
+    'Repr-Digest': reprDigest(sha256),
   })
   const location = headers.get('location')
   if (status === 409 && body.includes('idempotency_conflict')) {

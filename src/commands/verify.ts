@@ -12,7 +12,7 @@ import type { Library } from '../storage/library.ts'
 import { type Existing, openExisting, openTables } from './existing.ts'
 import type { Output } from './output.ts'
 import { createProgress, inUnits, type Progress } from './progress.ts'
-import { type SizedRecording, sizedRecordings } from './sized-recordings.ts'
+import { eachSized, type SizedRecording } from './sized-recordings.ts'
 import {
   type Course,
   courseIn,
@@ -52,10 +52,10 @@ async function faultOf(
   }
 }
 
-async function* each(existing: Existing, { after, sinceMs }: Course): AsyncGenerator<SizedRecording> {
-  const takes = ({ createdAtMs }: Recording) => createdAtMs >= sinceMs
-  for await (const page of sizedRecordings(existing, { after, takes })) yield* page
-}
+const rangeOf = ({ after, sinceMs }: Course) => ({
+  after,
+  takes: ({ createdAtMs }: Recording) => createdAtMs >= sinceMs,
+})
 
 /** The course of before, if there is one to go on with, or a new one. */
 async function courseOf({ db }: Existing, options: VerifyOptions, output: Output, nowMs: number): Promise<Course> {
@@ -123,7 +123,7 @@ export async function verify(
     const share = course.wanted === undefined ? 1 : course.wanted / Math.max(course.coming, 1)
     const progress = createProgress('verifying', total.bytes * Math.min(share, 1), process.stderr)
     await keeping(options.state, course, async (look) => {
-      for await (const sized of each(existing, course)) {
+      for await (const sized of eachSized(existing, rangeOf(course))) {
         if (takesNext(course)) await judge(existing, sized, course, progress, output)
         course.after = sized.recording.path
         await look()
