@@ -33,6 +33,9 @@ const ANYWHERE: readonly ErrorCode[] = ['invalid_request', 'unknown_parameter', 
 /** What any route behind a login may answer besides. */
 const BEHIND_LOGIN: readonly ErrorCode[] = ['unauthenticated', 'token_expired', 'unavailable', 'busy']
 
+/** Of lists whose pages have a bound on what they cost. */
+export const SHORT_PAGES = 'A page may be shorter than `limit`, or empty, and not the last: `next_cursor` tells.'
+
 /** Bytes, whatever they are. */
 export const BYTES = {}
 

@@ -23,7 +23,7 @@ export const healthPaths: Paths = {
       responses: {
         ...refusalsToAnybody(),
         200: json('It can.', readinessAnswer),
-        503: json('It can’t; `checks` says why.', readinessAnswer),
+        503: json('It can’t; `reasons` says why.', readinessAnswer),
       },
     },
   },

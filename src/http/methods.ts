@@ -30,6 +30,9 @@ export const ADDRESSES: readonly (readonly [path: string, allow: string])[] = [
   ['/api/leads/:leadId/recordings/:recordingId/playback-links', 'POST, OPTIONS'],
 ]
 
+/** What clients ask with; any other word is theirs. */
+export const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
 /** Of the tus door. */
 export const TUS_ADDRESSES = ['/api/leads/:leadId/uploads', '/api/leads/:leadId/uploads/:uploadId'] as const
 

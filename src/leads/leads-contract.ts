@@ -1,6 +1,6 @@
 /** The routes of leads and call logs, as the contract describes them. */
 import { z } from 'zod'
-import { callLogId, json, jsonBody, leadId, type Paths, refusals } from '../http/contract.ts'
+import { callLogId, json, jsonBody, leadId, type Paths, refusals, SHORT_PAGES } from '../http/contract.ts'
 import { callLogsQuery, leadsQuery } from './lists.ts'
 import {
   callLogAnswer,
@@ -17,7 +17,6 @@ const LEFT_OUT = 'What is left out stays as it is, and null clears it. For the r
 const REFUSED = ['invalid_parameter', 'missing_parameter', 'forbidden', 'too_large', 'unsupported_media_type'] as const
 
 const SEEN = ['not_your_lead', 'lead_not_found'] as const
-const SHORT = 'A page may be shorter than `limit`, or empty, and not the last: `next_cursor` tells.'
 
 export const leadPaths: Paths = {
   '/api/leads': {
@@ -25,7 +24,7 @@ export const leadPaths: Paths = {
       operationId: 'listLeads',
       tags: ['leads'],
       summary: 'Leads, the newest first; of a telecaller, their own',
-      description: `With \`updated_since\` in the order of their changes, the oldest first. ${SHORT}`,
+      description: `With \`updated_since\` in the order of their changes, the oldest first. ${SHORT_PAGES}`,
       requestParams: { query: leadsQuery },
       responses: { 200: json('A page of them.', leadsAnswer), ...refusals('invalid_parameter') },
     },
@@ -57,7 +56,7 @@ export const leadPaths: Paths = {
       operationId: 'listCallLogs',
       tags: ['leads'],
       summary: 'The calls with a lead, the newest first',
-      description: SHORT,
+      description: SHORT_PAGES,
       requestParams: { path: z.object({ lead_id: leadId }), query: callLogsQuery },
       responses: { 200: json('A page of them.', callLogsAnswer), ...refusals('invalid_parameter', ...SEEN) },
     },

@@ -8,6 +8,7 @@ import type { RequestEnded } from '../http/request-log.ts'
 import type { Service } from '../service.ts'
 import type { Step } from '../timing.ts'
 import { exposeCounts } from './counted.ts'
+import { oneAtATime } from './one-at-a-time.ts'
 import { exposeProcess } from './process-gauges.ts'
 import { exposeReadiness } from './ready.ts'
 import { observeRequests } from './request-series.ts'
@@ -33,17 +34,11 @@ export function createMetrics(service: Service, readiness: () => Promise<Readine
   exposeCounts(registers, service)
   exposeStock(registers, service)
   exposeReadiness(registers, readiness)
-  let asked: Promise<string> | undefined
   return {
     ended,
     step,
     // Those who ask at once get one answer: its gauges are emptied and filled again, and it asks the database.
-    text() {
-      asked ??= registry.metrics().finally(() => {
-        asked = undefined
-      })
-      return asked
-    },
+    text: oneAtATime(() => registry.metrics()),
     close: endProcess,
   }
 }

@@ -3,14 +3,12 @@
  * name a series are made once and kept.
  */
 import { Counter, Histogram, type Registry } from 'prom-client'
+import { METHODS } from '../http/methods.ts'
 import type { RequestEnded } from '../http/request-log.ts'
 import { OTHER, routeName } from '../http/route-names.ts'
 
 /** Seconds: a range from memory takes one, a finish with its syncs some tens, a body on a phone's line any number. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60]
-
-/** What clients ask for; any other word is theirs. */
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
 /** By the route's name, the way that bytes take; a form says by itself that it is one. */
 const DOORS: Readonly<Record<string, string>> = {

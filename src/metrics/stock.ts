@@ -7,6 +7,7 @@ import { wholeUploads } from '../db/uploads-swept.ts'
 import type { Library } from '../storage/library.ts'
 import type { Roomy, Space } from '../storage/space.ts'
 import type { Staging } from '../storage/staging.ts'
+import { oneAtATime } from './one-at-a-time.ts'
 
 interface Parts {
   db: Database
@@ -61,6 +62,8 @@ export function exposeStock(registers: Registry[], { db, space, library, staging
 /** What the service does by itself, sooner or later. */
 function exposeJobs(registers: Registry[], db: Database): void {
   const pending = { kind: 'finish', state: 'pending' } as const
+  // Both gauges of a scrape tell of one look.
+  const whole = oneAtATime(() => wholeUploads(db))
   new Gauge({
     name: 'call_recordings_jobs',
     help: 'What is to be done by the service itself: finishes of uploads that are whole; of all instances on one database.',
@@ -68,7 +71,7 @@ function exposeJobs(registers: Registry[], db: Database): void {
     registers,
     collect() {
       this.reset()
-      return orNothing(wholeUploads(db).then(({ count }) => this.set(pending, count)))
+      return orNothing(whole().then(({ count }) => this.set(pending, count)))
     },
   })
   new Gauge({
@@ -79,7 +82,7 @@ function exposeJobs(registers: Registry[], db: Database): void {
     collect() {
       this.reset()
       const tell = (atMs: number | undefined) => atMs !== undefined && this.set(pending, atMs / 1_000)
-      return orNothing(wholeUploads(db).then(({ oldestAtMs }) => void tell(oldestAtMs)))
+      return orNothing(whole().then(({ oldestAtMs }) => void tell(oldestAtMs)))
     },
   })
 }

@@ -1,12 +1,10 @@
 /** The routes of recordings, but for playback, as the contract describes them. */
 import { z } from 'zod'
-import { json, leadId, type Paths, recordingId, refusals } from '../http/contract.ts'
+import { json, leadId, type Paths, recordingId, refusals, SHORT_PAGES } from '../http/contract.ts'
 import { recordingsQuery, statisticsAnswer, statisticsQuery } from './asking.ts'
 import { listQuery, recordingAnswer, recordingsAnswer } from './recordings.ts'
 
 const path = z.object({ lead_id: leadId, recording_id: recordingId })
-
-const SHORT = 'A page may be shorter than `limit`, or empty, and not the last: `next_cursor` tells.'
 
 export const recordingPaths: Paths = {
   '/api/recordings': {
@@ -14,7 +12,7 @@ export const recordingPaths: Paths = {
       operationId: 'askRecordings',
       tags: ['recordings'],
       summary: 'Recordings across leads, the newest first; of a telecaller, those of their own leads',
-      description: SHORT,
+      description: SHORT_PAGES,
       requestParams: { query: recordingsQuery },
       responses: { 200: json('A page of them.', recordingsAnswer), ...refusals('invalid_parameter', 'too_broad') },
     },

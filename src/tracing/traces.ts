@@ -8,6 +8,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ConfigError } from '../config/config.ts'
 import { ServiceError } from '../errors.ts'
+import { METHODS } from '../http/methods.ts'
 import { routeName } from '../http/route-names.ts'
 import { type Log, maskTokens } from '../log.ts'
 
@@ -157,7 +158,6 @@ interface Locals {
 }
 
 const PROBES = new Set(['/livez', '/readyz', '/metrics'])
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
 const TRACEPARENT = /^[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(?:-|$)/
 
