@@ -46,6 +46,13 @@ export function allWork(quick: boolean): Work[] {
   const timed = quick ? { seconds: 0.3 } : { seconds: 0.5, slices: 5 }
   const bigTimes = quick ? 16 : 1024
   const slow = quick ? { connections: 50, parts: 5, everyMs: 100 } : { connections: 500, parts: 40, everyMs: 250 }
+  const ranges = {
+    unit: 'ranges/s',
+    figureOf: perSecond,
+    operation: (can: Abilities) => can.ranges?.(),
+    load: { connections: 64, ...timed },
+    keeps: true,
+  }
   const files = { unit: 'files/s', figureOf: perSecond, load: { connections: 16, ...timed } }
   return [
     {
@@ -107,24 +114,16 @@ export function allWork(quick: boolean): Work[] {
       targets: [{ against: busboy, ratio: 1, hopedFor: '2×' }],
     },
     {
+      ...ranges,
       name: 'range',
       what: '64 KiB from anywhere in 50 MiB, 64 at once',
-      unit: 'ranges/s',
-      figureOf: perSecond,
-      operation: (can) => can.ranges?.(),
-      load: { connections: 64, ...timed },
-      keeps: true,
       peers: [sendFile, nginx],
       targets: [{ against: sendFile, ratio: 1.35, hopedFor: '2×' }],
     },
     {
+      ...ranges,
       name: 'range-traced',
       what: 'the same, beside ours with traces on',
-      unit: 'ranges/s',
-      figureOf: perSecond,
-      operation: (can) => can.ranges?.(),
-      load: { connections: 64, ...timed },
-      keeps: true,
       peers: [oursTraced],
     },
     {
@@ -135,13 +134,10 @@ export function allWork(quick: boolean): Work[] {
       peers: [oursTraced],
     },
     {
+      ...ranges,
       name: 'metrics',
       what: '64 KiB from anywhere in 50 MiB, 16 at once: what it costs to measure requests',
-      unit: 'ranges/s',
-      figureOf: perSecond,
-      operation: (can) => can.ranges?.(),
       load: { connections: 16, ...timed },
-      keeps: true,
       peers: [unmeasured],
       targets: [{ against: unmeasured, ratio: 0.97, hopedFor: '0.99×' }],
     },

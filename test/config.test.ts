@@ -3,20 +3,10 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Config, ConfigError, type Environment, readConfig } from '../src/config/config.ts'
+import { faultsOf } from './support/settings.ts'
 
 const SECRET = 'a secret that nobody may ever see, of 52 bytes total'
 const MiB = 2 ** 20
-
-/** The faults, one sentence each; none where the settings are sound. */
-function faultsOf(env: Environment): readonly string[] {
-  try {
-    readConfig(env)
-    return []
-  } catch (error) {
-    if (error instanceof ConfigError) return error.faults
-    throw error
-  }
-}
 
 /** One setting's value read, or the one fault that it makes. */
 function reading<T>(name: string, text: string, value: (config: Config) => T): T | string {

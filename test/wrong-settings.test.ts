@@ -3,9 +3,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ConfigError, type Environment, readConfig } from '../src/config/config.ts'
+import type { Environment } from '../src/config/config.ts'
 import { runCommand } from './support/process.ts'
 import { afterwards } from './support/service.ts'
+import { faultsOf } from './support/settings.ts'
 
 const KEY = 'forty characters that are long enough..'
 const CLOUD = {
@@ -13,16 +14,6 @@ const CLOUD = {
   RECORDINGS_STORE: 's3://calls',
   RECORDINGS_JWT_SECRET: KEY,
   RECORDINGS_PLAYBACK_LINK_SECRET: `another, ${KEY}`,
-}
-
-function faultsOf(env: Environment): readonly string[] {
-  try {
-    readConfig(env)
-    return []
-  } catch (error) {
-    if (error instanceof ConfigError) return error.faults
-    throw error
-  }
 }
 
 /** Wrong by themselves: the value, and what the sentence names as a way out. */
